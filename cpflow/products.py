@@ -1,0 +1,212 @@
+"""The specification of each product: its dimensions, variables, dtypes and units.
+
+Every product is an `xarray.Dataset`. Image variables are in the detector frame ``(y, x)``; those of
+a product that is still being built are in the readout frame ``(amp, y, x)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cpflow.errors import ProductError, UsageError
+from cpflow.kernels.planes import MASK_DTYPE, PLANES
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One variable of a product. `units` lists what is allowed; empty means dimensionless."""
+
+    name: str
+    dims: tuple[str, ...]
+    dtype: str
+    units: tuple[str, ...] = ()
+    optional: bool = False
+    finite: bool = False
+    meaning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ProductSpec:
+    """What a product holds.
+
+    `dimensions` identify one product of this type; `exposure_time` is what the product itself
+    claims, in seconds (spec, section 3.5: 0 for a bias, 1 for what is combined per second).
+    """
+
+    name: str
+    dimensions: tuple[str, ...]
+    variables: tuple[Variable, ...]
+    exposure_time: float = 1.0
+    aliases: tuple[str, ...] = ()
+    calibration: bool = True
+
+    def variable(self, name: str) -> Variable | None:
+        """Return the variable of this name, or None."""
+        return next((v for v in self.variables if v.name == name), None)
+
+    def check(self, dataset: xr.Dataset, *, assembled: bool = True, values: bool = False) -> None:
+        """Refuse a dataset that breaks this specification.
+
+        Parameters
+        ----------
+        dataset : xarray.Dataset
+            The product; lazy is fine unless `values` is true.
+        assembled : bool
+            Whether images are expected in the detector frame ``(y, x)`` or, while being built, in
+            the readout frame ``(amp, y, x)``.
+        values : bool
+            Also look at the pixels: variables marked finite must be.
+
+        Raises
+        ------
+        ProductError
+            Naming product, variable and what is wrong with it.
+        """
+        for spec in self.variables:
+            label = f"{self.name}: variable {spec.name!r}"
+            if spec.name not in dataset:
+                if spec.optional:
+                    continue
+                raise ProductError(f"{label} is missing")
+            data = dataset[spec.name]
+            dims = spec.dims
+            if not assembled and dims == ("y", "x"):
+                dims = ("amp", "y", "x")
+            if tuple(data.dims) != dims:
+                raise ProductError(f"{label} has dimensions {data.dims}, expected {dims}")
+            if data.dtype.kind != spec.dtype and data.dtype.name != spec.dtype:
+                raise ProductError(f"{label} has dtype {data.dtype}, expected {spec.dtype}")
+            units = data.attrs.get("units")
+            if spec.units and units not in spec.units:
+                raise ProductError(
+                    f"{label} has units {units!r}, expected {' or '.join(spec.units)}"
+                )
+            if values and spec.finite and not bool(_finite(data)):
+                raise ProductError(f"{label} has values that are not finite")
+
+
+def _finite(data: xr.DataArray) -> bool:
+    import numpy as np
+
+    return bool(np.isfinite(data.values).all())
+
+
+def mask_attributes() -> dict[str, object]:
+    """Return the CF attributes that name the bits of a mask variable."""
+    return {
+        "units": "1",
+        "flag_masks": [1 << bit for bit in range(len(PLANES))],
+        "flag_meanings": " ".join(PLANES),
+    }
+
+
+_MASK = MASK_DTYPE.__name__ if isinstance(MASK_DTYPE, type) else str(MASK_DTYPE)
+
+
+def _image_variables(units: tuple[str, ...]) -> tuple[Variable, ...]:
+    squared = tuple("1" if unit == "1" else f"{unit}2" for unit in units)
+    return (
+        Variable("image", ("y", "x"), "float32", units, finite=True, meaning="combined value"),
+        Variable("variance", ("y", "x"), "float32", squared, meaning="variance of `image`"),
+        Variable("mask", ("y", "x"), _MASK, ("1",), meaning="bits of `flag_meanings`"),
+        Variable("n_used", ("y", "x"), "uint16", ("1",), True, meaning="exposures averaged"),
+        Variable("scale", ("exposure",), "float64", (), True, meaning="divisor of each exposure"),
+        Variable("dropped", ("exposure",), "bool", (), True, meaning="left out by --drop-bad"),
+        Variable(
+            "read_noise",
+            ("exposure", "amp"),
+            "float64",
+            ("adu",),
+            True,
+            meaning="empirical read noise of the serial overscan",
+        ),
+        Variable(
+            "overscan_level",
+            ("exposure", "amp"),
+            "float64",
+            ("adu",),
+            True,
+            meaning="mean of the subtracted serial overscan model",
+        ),
+        Variable(
+            "distribution",
+            ("amp", "percentile"),
+            "float64",
+            units,
+            True,
+            meaning="percentiles of each amplifier's image",
+        ),
+        Variable("n_bad", ("amp",), "int64", ("1",), True, meaning="pixels with any mask bit"),
+        Variable(
+            "clip_fraction", ("amp",), "float64", ("1",), True, meaning="clipped / good samples"
+        ),
+    )
+
+
+_DETECTOR = ("instrument", "detector")
+_FILTER = ("instrument", "detector", "physical_filter")
+
+BIAS = ProductSpec("bias", _DETECTOR, _image_variables(("adu", "electron")), exposure_time=0.0)
+DEFECTS = ProductSpec(
+    "defects",
+    _DETECTOR,
+    tuple(
+        Variable(name, ("box",), "int32", ("pixel",)) for name in ("x0", "y0", "width", "height")
+    ),
+    aliases=("defect",),
+)
+
+SPECS: Mapping[str, ProductSpec] = {spec.name: spec for spec in (BIAS, DEFECTS)}
+
+# Dimensions of every calibration type, known before each product's variables are (spec registry 1).
+DIMENSIONS: Mapping[str, tuple[str, ...]] = {
+    "camera": ("instrument",),
+    **dict.fromkeys(
+        ("bias", "dark", "defects", "crosstalk", "linearizer", "ptc", "bfk", "cti", "gains"),
+        _DETECTOR,
+    ),
+    **dict.fromkeys(("flat", "fringe", "sky"), _FILTER),
+}
+
+_ALIASES = {"linearity": "linearizer", "defect": "defects", "bias_bootstrap": "bias"}
+
+
+def product_name(name: str) -> str:
+    """Return the product type that `name` means; the page's names are accepted.
+
+    Raises
+    ------
+    UsageError
+        If there is no such product.
+    """
+    found = _ALIASES.get(name, name)
+    if found in DIMENSIONS:
+        return found
+    raise UsageError(
+        f"there is no product {name!r}", hint=f"known products: {', '.join(sorted(DIMENSIONS))}"
+    )
+
+
+def product_spec(name: str) -> ProductSpec:
+    """Return the specification of a product by name or alias.
+
+    Raises
+    ------
+    UsageError
+        If there is no such product, or cpflow cannot build it yet.
+    """
+    found = product_name(name)
+    if found not in SPECS:
+        raise UsageError(f"cpflow {_version()} does not build {found!r} yet")
+    return SPECS[found]
+
+
+def _version() -> str:
+    from cpflow import __version__
+
+    return __version__
