@@ -1,0 +1,1 @@
+"""Files in and out: instruments, raw frames, headers, exports; no registry, no scheduler."""
