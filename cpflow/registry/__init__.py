@@ -1,0 +1,46 @@
+"""The registry: exposures, datasets, collections, certifications. No arrays."""
+
+from cpflow.registry.chains import ChainMode, TreeLine
+from cpflow.registry.explain import Explanation, Gap, Outcome
+from cpflow.registry.lookup import Lookups
+from cpflow.registry.records import (
+    Certification,
+    Collection,
+    CollectionType,
+    DataId,
+    DatasetRef,
+    DatasetType,
+    DetectorRecord,
+    FilterRecord,
+    IngestResult,
+    Lineage,
+    RawUse,
+    RunState,
+)
+from cpflow.registry.registry import Registry
+from cpflow.registry.removal import Removal
+from cpflow.registry.transfer import Imported
+
+__all__ = [
+    "Certification",
+    "ChainMode",
+    "Collection",
+    "CollectionType",
+    "DataId",
+    "DatasetRef",
+    "DatasetType",
+    "DetectorRecord",
+    "Explanation",
+    "FilterRecord",
+    "Gap",
+    "Imported",
+    "IngestResult",
+    "Lineage",
+    "Lookups",
+    "Outcome",
+    "RawUse",
+    "Registry",
+    "Removal",
+    "RunState",
+    "TreeLine",
+]
