@@ -1,0 +1,116 @@
+"""The root command: global options, lazily loaded subcommands, errors and exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from cpflow import __version__
+from cpflow.errors import CpflowError
+
+# Name: (module, one line of help). A module is imported only when its command is called, so that
+# `cpflow --help` answers at once.
+COMMANDS = {
+    "init": ("cpflow.cli.init", "Make a repository, or add an instrument to one."),
+    "ingest": ("cpflow.cli.ingest", "Bring raw FITS exposures into a repository."),
+    "records": ("cpflow.cli.records", "List exposures, detectors, filters or instruments."),
+    "run": ("cpflow.cli.run", "Build products with a graph."),
+    "certify": ("cpflow.cli.certify", "Put products in force for a timespan."),
+    "chain": ("cpflow.cli.chain", "Define or change a chain of collections."),
+    "collections": ("cpflow.cli.collections", "List collections."),
+    "datasets": ("cpflow.cli.datasets", "List products."),
+    "report": ("cpflow.cli.report", "Show a product as one HTML page."),
+    "export": ("cpflow.cli.export", "Write a product as FITS."),
+    "graphs": ("cpflow.cli.graphs", "List the graphs that can be found."),
+    "graph": ("cpflow.cli.graph", "Show, draw or copy a graph."),
+    "simulate": ("cpflow.cli.simulate", "Write raw exposures of a camera whose truth is known."),
+    "demo": ("cpflow.cli.demo", "Simulate, ingest, build, report, certify and look up a bias."),
+}
+
+# The names that butler and pipetask users know.
+ALIASES = {
+    "certify-calibrations": "certify",
+    "collection-chain": "chain",
+    "create": "init",
+    "ingest-raws": "ingest",
+    "query-collections": "collections",
+    "query-datasets": "datasets",
+    "query-dimension-records": "records",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order in which they are used."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a command, by its name or alias."""
+        name = ALIASES.get(cmd_name, cmd_name)
+        if name not in COMMANDS:
+            return None
+        command: click.Command = import_module(COMMANDS[name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; suggest the nearest name if there is none."""
+        import difflib
+
+        name = args[0]
+        if name not in COMMANDS and name not in ALIASES:
+            close = difflib.get_close_matches(name, [*COMMANDS, *ALIASES], n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise click.UsageError(f"There is no command {name!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="cpflow")
+@click.option("--long-log", is_flag=True, help="Log lines with time, module and process.")
+@click.option("--log-level", default="INFO", show_default=True, help="DEBUG, INFO, WARNING, ERROR.")
+@click.option("--log-file", type=click.Path(dir_okay=False), help="Write the log there too.")
+@click.pass_context
+def root(ctx: click.Context, long_log: bool, log_level: str, log_file: str | None) -> None:
+    """Construct, verify and certify CCD calibrations."""
+    from cpflow.cli.logs import configure
+
+    configure(log_level, long=long_log, file=log_file)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code; errors go to standard error in a few lines."""
+    try:
+        result = root.main(
+            args=None if arguments is None else list(arguments),
+            prog_name="cpflow",
+            standalone_mode=False,
+        )
+    except CpflowError as error:
+        click.echo(f"error: {error}", err=True)
+        return error.exit_code
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        click.echo("stopped", err=True)
+        return 130
+    except BrokenPipeError:
+        # The reader, `head` say, has seen enough. Nothing may be flushed into the pipe at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return result if isinstance(result, int) else 0

@@ -1,0 +1,39 @@
+"""``cpflow export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cpflow.cli.products import find_product, product_options
+from cpflow.errors import UsageError
+
+
+@click.command("export")
+@click.argument("repo")
+@click.argument("collection", metavar="RUN")
+@click.argument("target", type=click.Path())
+@click.option("--product", help="Product type, if the run has several.")
+@click.option("--overwrite", is_flag=True, help="Replace TARGET if it exists.")
+@product_options
+def command(
+    repo: str,
+    collection: str,
+    target: str,
+    product: str | None,
+    overwrite: bool,
+    **named: Any,
+) -> None:
+    """Write a product as a FITS file: image, variance, mask, and its inputs in the header."""
+    from cpflow.repo import Repository
+    from cpflow.repo.export import export_fits
+
+    path = Path(target)
+    if path.exists() and not overwrite:
+        raise UsageError(f"{target} exists", hint="--overwrite replaces it")
+    with Repository(repo) as repository:
+        ref = find_product(repository, collection, product, **named)
+        export_fits(repository, ref, path)
+    click.echo(target)

@@ -1,0 +1,31 @@
+"""``cpflow init``."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command("init")
+@click.argument("repo")
+@click.option(
+    "--instrument",
+    multiple=True,
+    metavar="NAME|FILE.yaml",
+    help="A shipped instrument, or an instrument file. May be repeated.",
+)
+@click.option("--db", metavar="URL", help="Database; by default SQLite inside the repository.")
+def command(repo: str, instrument: tuple[str, ...], db: str | None) -> None:
+    """Make a repository, or add an instrument to one that exists.
+
+    \b
+    cpflow init repo --instrument latiss
+    """
+    from cpflow.io.instrument import load_instrument
+    from cpflow.repo import Repository
+
+    loaded = [load_instrument(name) for name in instrument]
+    with Repository.create(repo, db=db) as repository:
+        for item in loaded:
+            repository.register_instrument(item)
+        names = ", ".join(repository.registry.instruments()) or "no instrument yet"
+        click.echo(f"{repository.root}: {names}")

@@ -1,0 +1,21 @@
+"""Graph files: found, loaded, configured."""
+
+from cpflow.graph.config import GraphConfig, Layer, Resolved, load_layer, parse_assignments, resolve
+from cpflow.graph.load import Graph, GraphFile, Need, find_graph, graph_files, load_graph
+from cpflow.graph.select import Select
+
+__all__ = [
+    "Graph",
+    "GraphConfig",
+    "GraphFile",
+    "Layer",
+    "Need",
+    "Resolved",
+    "Select",
+    "find_graph",
+    "graph_files",
+    "load_graph",
+    "load_layer",
+    "parse_assignments",
+    "resolve",
+]

@@ -1,0 +1,293 @@
+"""A repository: its registry, its store, and its instruments."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from cpflow.camera import Camera, Detector
+from cpflow.errors import AmbiguousCalibrationError, NoDataError, UsageError
+from cpflow.exposure import Exposure, RawFile
+from cpflow.io.instrument import Instrument, detector_from_geometry, load_instrument
+from cpflow.products import DIMENSIONS
+from cpflow.registry import DataId, DatasetRef, DatasetType, Registry
+from cpflow.repo.exposures import Exposures
+from cpflow.store import Store, write_text
+from cpflow.timespan import Timespan
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+logger = logging.getLogger(__name__)
+
+CONFIG = "cpflow.yaml"
+_SQLITE = "registry.sqlite"
+
+
+class Repository:
+    """Registry and store under one root directory.
+
+    Parameters
+    ----------
+    root : path
+        A directory made by `create`.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        import yaml
+
+        self.root = Path(root).resolve()
+        try:
+            config = yaml.safe_load((self.root / CONFIG).read_text())
+        except FileNotFoundError as error:
+            raise UsageError(
+                f"{root} is not a cpflow repository",
+                hint=f"make one: cpflow init {root} --instrument NAME",
+            ) from error
+        self.config: dict[str, Any] = config
+        self.registry = Registry.open(config.get("registry") or str(self.root / _SQLITE))
+        self.store = Store(self.root)
+        self._instruments: dict[str, Instrument] = {}
+
+    @classmethod
+    def create(
+        cls, root: str | Path, instrument: str | Path | None = None, *, db: str | None = None
+    ) -> Repository:
+        """Make a repository, or add an instrument to one that exists.
+
+        Parameters
+        ----------
+        root : path
+        instrument : str or path, optional
+            Name of a shipped instrument, or an instrument file.
+        db : str, optional
+            URL of a database; by default SQLite inside the repository.
+
+        Raises
+        ------
+        UsageError
+            If `root` holds something else, or has another database.
+        InstrumentError
+            If the instrument file is not sound.
+        """
+        import yaml
+
+        loaded = None if instrument is None else load_instrument(str(instrument))
+        path = Path(root)
+        if not (path / CONFIG).exists():
+            if path.exists() and any(path.iterdir()):
+                raise UsageError(
+                    f"{root} is not empty and not a cpflow repository",
+                    hint="name a new directory",
+                )
+            path.mkdir(parents=True, exist_ok=True)
+            registry = Registry.create(db or str(path.resolve() / _SQLITE))
+            for name, dimensions in DIMENSIONS.items():
+                registry.register_dataset_type(DatasetType(name, dimensions, True))
+            registry.close()
+            # Written last: a directory is a repository once it has this file.
+            write_text(path / CONFIG, yaml.safe_dump({"version": 1, "registry": db}))
+        repository = cls(path)
+        if db is not None and repository.config.get("registry") != db:
+            raise UsageError(f"{root} exists with another database")
+        if loaded is not None:
+            repository.register_instrument(loaded)
+        return repository
+
+    def close(self) -> None:
+        """Give back database connections."""
+        self.registry.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    # -- instruments ------------------------------------------------------------------------
+
+    def register_instrument(self, instrument: Instrument, *, update: bool = False) -> None:
+        """Store an instrument's definition; the same again changes nothing."""
+        self.registry.register_instrument(
+            instrument.name, instrument.definition, instrument.source, update=update
+        )
+        for detector in instrument.camera.detectors:
+            self.registry.register_detector(instrument.name, detector.id, detector.name)
+
+    def instrument(self, name: str | None = None) -> Instrument:
+        """Return an instrument; the name may be left out if there is only one.
+
+        Raises
+        ------
+        UsageError
+            If there is none of that name.
+        """
+        if name is None:
+            names = self.registry.instruments()
+            if len(names) != 1:
+                raise UsageError(
+                    f"the repository has {len(names)} instruments: {', '.join(names) or 'none'}",
+                    hint="name one, or add one: cpflow init REPO --instrument NAME",
+                )
+            name = names[0]
+        if name not in self._instruments:
+            self._instruments[name] = Instrument.from_definition(self.registry.instrument(name))
+        return self._instruments[name]
+
+    def detector(self, instrument: str, number: int) -> Detector:
+        """Return a detector; one that only headers describe comes from what was ingested first."""
+        camera = self.instrument(instrument).camera
+        if camera.detectors:
+            return camera.detector(number)
+        for record in self.registry.detectors(instrument):
+            if record.id == number and record.geometry is not None:
+                return detector_from_geometry(record.geometry)
+        return camera.detector(number)
+
+    def camera(self, instrument: str | None = None) -> Camera:
+        """Return the camera of an instrument."""
+        found = self.instrument(instrument)
+        if found.camera.detectors:
+            return found.camera
+        numbers = [r.id for r in self.registry.detectors(found.name) if r.geometry is not None]
+        return Camera(found.name, tuple(self.detector(found.name, number) for number in numbers))
+
+    # -- exposures --------------------------------------------------------------------------
+
+    def exposures(self, where: str = "", **options: Any) -> Exposures:
+        """Return the exposures that a data query selects."""
+        records = self.registry.exposures(where, **options)
+        return Exposures(tuple(sorted(records, key=lambda e: (e.instrument, e.exposure))))
+
+    def select(
+        self,
+        query: str,
+        *,
+        collections: Sequence[str] = (),
+        exposures: Sequence[Exposure] | None = None,
+    ) -> list[tuple[Exposure, RawFile]]:
+        """Return the raw frames that a query selects in some collections."""
+        selected = self.registry.select(query, collections=list(collections) or None)
+        if exposures is None:
+            return selected
+        wanted = {(e.instrument, e.exposure) for e in exposures}
+        return [pair for pair in selected if (pair[0].instrument, pair[0].exposure) in wanted]
+
+    def explain_empty(self, query: str, collections: Sequence[str]) -> str:
+        """Say at which step the inputs of a run fell to zero."""
+        records = self.registry.exposures(query)
+        if not records:
+            total = len(self.registry.exposures(""))
+            return f"the query selects none of the {total} exposures in the repository: {query}"
+        return (
+            f"the query selects {len(records)} exposures, but none of them has a raw frame in "
+            f"{', '.join(collections)} that it lets through"
+        )
+
+    def default_inputs(self) -> tuple[str, ...]:
+        """Return the collections that a run searches if it names none: raws, then calibrations."""
+        names: list[str] = []
+        existing = set(self.registry.collection_names())
+        for instrument in self.registry.instruments():
+            names += [f"{instrument}/raw/all", f"{instrument}/calib"]
+        found = tuple(name for name in names if name in existing)
+        if not found:
+            raise NoDataError(
+                "nothing has been ingested", hint="ingest raw frames: cpflow ingest REPO PATH..."
+            )
+        return found
+
+    # -- products ---------------------------------------------------------------------------
+
+    def calibration(
+        self, product: str, exposures: Sequence[Exposure], detector: int, path: Sequence[str]
+    ) -> DatasetRef | None:
+        """Return the calibration that holds for all of these exposures, or None.
+
+        Raises
+        ------
+        AmbiguousCalibrationError
+            If different exposures take different ones, or one takes several.
+        """
+        found = self.registry.find_for_exposures(product, exposures, detector, path)
+        refs = {ref.id: ref for ref in found.values() if ref is not None}
+        if len(refs) > 1 or (refs and any(ref is None for ref in found.values())):
+            listed = ", ".join(
+                f"{sum(r is not None and r.id == key for r in found.values())} take {ref}"
+                for key, ref in refs.items()
+            )
+            missing = sum(ref is None for ref in found.values())
+            raise AmbiguousCalibrationError(
+                f"the exposures of detector {detector} do not share one {product}: {listed}"
+                + (f", {missing} have none" if missing else ""),
+                hint="select exposures of one validity range",
+            )
+        return next(iter(refs.values()), None)
+
+    def open_dataset(self, ref: DatasetRef) -> xr.Dataset:
+        """Open a product lazily."""
+        from cpflow.io.zarr_product import open_product
+
+        return open_product(self.store.absolute(ref.path))
+
+    def find(
+        self,
+        product: str,
+        *,
+        collections: str | Sequence[str],
+        detector: int | None = None,
+        instrument: str | None = None,
+        physical_filter: str | None = None,
+        exposure: int | None = None,
+    ) -> DatasetRef | None:
+        """Find a product by certification at an exposure's time, or straight in a RUN.
+
+        Parameters
+        ----------
+        product : str
+        collections : str or sequence of str
+            Searched in this order.
+        detector : int, optional
+        instrument : str, optional
+            May be left out if there is only one.
+        physical_filter : str, optional
+            Taken from the exposure if that is given.
+        exposure : int, optional
+            Certified calibrations are only found with one.
+        """
+        from cpflow.products import product_name
+
+        path = [collections] if isinstance(collections, str) else list(collections)
+        name = self.instrument(instrument).name
+        timespan: Timespan | None = None
+        if exposure is not None:
+            record = self.registry.exposure(exposure, instrument=name)
+            timespan = record.timespan
+            physical_filter = physical_filter or record.physical_filter
+        data_id = DataId(name, detector, physical_filter)
+        return self.registry.find(product_name(product), data_id, path, timespan)
+
+    def get(self, product: str, **where: Any) -> xr.Dataset:
+        """Return a product as a lazy dataset; see `find` for how to name it.
+
+        Raises
+        ------
+        MissingCalibrationError
+            If there is none.
+        """
+        from cpflow.errors import MissingCalibrationError
+
+        ref = self.find(product, **where)
+        if ref is None:
+            named = ", ".join(f"{key}={value!r}" for key, value in where.items())
+            raise MissingCalibrationError(
+                f"no {product} for {named}",
+                hint="`cpflow explain REPO EXPOSURE` shows which calibrations apply, and why",
+            )
+        return self.open_dataset(ref)
+
+    def __repr__(self) -> str:
+        instruments = ", ".join(self.registry.instruments()) or "no instrument"
+        return f"<{type(self).__name__} {self.root}: {instruments}>"

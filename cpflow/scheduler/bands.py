@@ -1,0 +1,89 @@
+"""Finished bands on disk: the unit of resumption.
+
+A band is one file with its arrays, and one JSON record with the checksum of that file. The record
+is written last, by a rename; a band without a record is not there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cpflow.errors import ProductError
+from cpflow.store import write_text
+
+
+@dataclass(frozen=True, slots=True)
+class BandRecord:
+    """One finished band: its name, the checksum of its file, its size, and when it was done."""
+
+    name: str
+    checksum: str
+    size: int
+    finished: float
+
+
+def write_band(
+    directory: str, name: str, variables: Sequence[str], *arrays: npt.NDArray[Any]
+) -> BandRecord:
+    """Write the arrays of a band, then its record."""
+    target = Path(directory)
+    target.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    named: dict[str, Any] = dict(zip(variables, arrays, strict=True))
+    np.savez(buffer, allow_pickle=False, **named)
+    content = buffer.getbuffer()
+    record = BandRecord(name, hashlib.sha256(content).hexdigest(), len(content), time.time())
+    # Two workers may compute one band after a lost connection; both write the same bytes.
+    temporary = target / f".{name}.{os.getpid()}.{time.monotonic_ns()}.tmp"
+    with temporary.open("wb") as handle:
+        handle.write(content)
+        handle.flush()
+        os.fsync(handle.fileno())
+    temporary.rename(target / f"{name}.npz")
+    write_text(
+        target / f"{name}.json",
+        json.dumps({"checksum": record.checksum, "size": record.size, "finished": record.finished}),
+    )
+    return record
+
+
+def finished_band(directory: Path, name: str) -> BandRecord | None:
+    """Return the record of a band if it is there and its file has the right checksum."""
+    try:
+        values: Mapping[str, Any] = json.loads((directory / f"{name}.json").read_text())
+        with (directory / f"{name}.npz").open("rb") as handle:
+            checksum = hashlib.file_digest(handle, "sha256").hexdigest()
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    if checksum != values["checksum"]:
+        return None
+    return BandRecord(name, checksum, values["size"], values["finished"])
+
+
+def read_band(directory: Path, name: str) -> dict[str, npt.NDArray[Any]]:
+    """Read the arrays of a finished band.
+
+    Raises
+    ------
+    ProductError
+        If the file is damaged.
+    """
+    try:
+        with np.load(directory / f"{name}.npz", allow_pickle=False) as content:
+            return {key: content[key] for key in content.files}
+    except (OSError, ValueError, KeyError) as error:
+        raise ProductError(
+            f"staged band {directory / name} cannot be read: {error}",
+            hint="run the same command again: it is computed anew",
+        ) from error

@@ -1,0 +1,253 @@
+"""`Repo`: a repository with everything a notebook or a script does to it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cpflow.errors import UsageError
+from cpflow.exposure import Exposure
+from cpflow.graph import Layer, load_graph, load_layer
+from cpflow.graph.config import flatten
+from cpflow.plan import DEFAULT_TASK_MEMORY, Plan, make_plan
+from cpflow.products import product_name
+from cpflow.repo import Repository
+from cpflow.scheduler import Run, run_plan
+from cpflow.timespan import Timespan, parse_date
+
+if TYPE_CHECKING:
+    from cpflow.registry import Certification
+    from cpflow.repo.ingest import IngestReport
+    from cpflow.report.product import Report
+
+logger = logging.getLogger(__name__)
+
+
+class Repo(Repository):
+    """A repository as a notebook holds it.
+
+    Examples
+    --------
+    >>> repo = Repo("repo")                                              # doctest: +SKIP
+    >>> biases = repo.exposures("observation_type='bias'").sample(50)    # doctest: +SKIP
+    >>> plan = repo.plan("bias", biases)                                 # doctest: +SKIP
+    >>> run = plan.run()                                                 # doctest: +SKIP
+    >>> repo.certify(run, "LATISS/calib/DM-1", begin="2021-01-01")       # doctest: +SKIP
+    """
+
+    def ingest(self, *paths: str | Path, **options: Any) -> IngestReport:
+        """Ingest raw frames; see `cpflow.repo.ingest.ingest` for the options."""
+        from cpflow.repo.ingest import ingest
+
+        return ingest(self, paths, **options)
+
+    def plan(
+        self,
+        graph: str,
+        exposures: str | Sequence[Exposure] = "",
+        *,
+        inputs: str | Sequence[str] = (),
+        config: Mapping[str, Any] | None = None,
+        config_files: Sequence[str | Path] = (),
+        drop_bad: int = 0,
+        task_memory: int = DEFAULT_TASK_MEMORY,
+        band_rows: int | None = None,
+    ) -> Plan:
+        """Plan a run of a graph. Nothing is read or computed.
+
+        Parameters
+        ----------
+        graph : str
+            Name of a graph, or path of a graph file.
+        exposures : str or sequence of Exposure
+            A data query, or the exposures themselves.
+        inputs : str or sequence of str
+            Collections in search order.
+        config : mapping, optional
+            Values as ``{"isr.defect": False}``.
+        config_files : sequence of path
+            YAML files of values; later ones win, and `config` wins over all.
+        drop_bad : int
+            How many unusable exposures each product may leave out.
+        task_memory : int
+            Bytes that one task may hold.
+        band_rows : int, optional
+            Rows of a band, instead of what fits into `task_memory`.
+
+        Raises
+        ------
+        NoDataError, ConfigurationError, QueryError, CalibrationLookupError
+        """
+        layers = [load_layer(path) for path in config_files]
+        if config:
+            layers.append(Layer("config", flatten(config)))
+        query = exposures if isinstance(exposures, str) else ""
+        return make_plan(
+            self,
+            load_graph(graph, self.root),
+            query,
+            exposures=None if isinstance(exposures, str) else exposures,
+            inputs=_names(inputs),
+            layers=layers,
+            drop_bad=drop_bad,
+            task_memory=task_memory,
+            band_rows=band_rows,
+            runner=_run_interactively,
+        )
+
+    def certify(
+        self,
+        source: Run | str,
+        collection: str,
+        types: str | Sequence[str] | None = None,
+        *,
+        begin: str | None = None,
+        end: str | None = None,
+        replace: bool = False,
+        where: str | None = None,
+        search_all_inputs: bool = False,
+        allow_incomplete: bool = False,
+        reason: str | None = None,
+    ) -> list[Certification]:
+        """Certify the products of a run for a span of time.
+
+        Parameters
+        ----------
+        source : Run or str
+            A run, or the name of a RUN or chain.
+        collection : str
+            CALIBRATION collection; made if it does not exist.
+        types : str or sequence of str, optional
+            Product types; by default those of the run.
+        begin, end : str, optional
+            Dates, TAI; open where left out. The span is half-open: `end` is not in it.
+        replace : bool
+            Take the span away from what holds it now, in the same transaction.
+        where : str, optional
+            Restrict the products by a data query.
+        search_all_inputs, allow_incomplete : bool
+            Search a whole chain, not its first child; take a run that did not complete.
+        reason : str, optional
+            Recorded with the certification.
+
+        Raises
+        ------
+        ConflictError
+            If something else holds a part of the span.
+        """
+        name = source if isinstance(source, str) else source.name
+        if types is None:
+            if isinstance(source, str):
+                raise UsageError("name the product types to certify", hint="types='bias'")
+            types = sorted({ref.type for ref in source.datasets})
+        return list(
+            self.registry.certify_from(
+                name,
+                collection,
+                [product_name(kind) for kind in _names(types)],
+                timespan(begin, end),
+                where=where,
+                search_all_inputs=search_all_inputs,
+                allow_incomplete=allow_incomplete,
+                replace=replace,
+                reason=reason,
+            )
+        )
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(repr(self))}</p>"
+
+
+def timespan(begin: str | None, end: str | None) -> Timespan:
+    """Return the half-open span between two dates; what is left out is open.
+
+    Raises
+    ------
+    UsageError
+        If a date cannot be read, or the span is empty.
+    """
+    bounds: list[int | None] = []
+    for text in (begin, end):
+        if text is None:
+            bounds.append(None)
+            continue
+        try:
+            parsed = parse_date(text)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        if parsed.note:
+            logger.warning("%s", parsed.note)
+        bounds.append(parsed.tai)
+    span = Timespan(*bounds)
+    if span.is_empty:
+        raise UsageError(f"the span from {begin} to {end} is empty", hint="begin comes before end")
+    return span
+
+
+def _names(names: str | Sequence[str]) -> tuple[str, ...]:
+    if isinstance(names, str):
+        return tuple(part.strip() for part in names.split(",") if part.strip())
+    return tuple(names)
+
+
+@dataclass(frozen=True)
+class BuiltRun(Run):
+    """A run as a notebook holds it: with its log, and the report of its product."""
+
+    log: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def report(self) -> Report:
+        """The report of the product; shown in a notebook, or ``report.save("bias.html")``.
+
+        Raises
+        ------
+        UsageError
+            If the run has several products.
+        """
+        from cpflow.report.product import Report
+
+        if len(self.datasets) != 1:
+            raise UsageError(f"the run has {len(self.datasets)} products, name one of them")
+        return Report(self.plan.repository, self.datasets[0])
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{escape(str(ref))}</td><td>{escape(ref.checksum[:19])}</td></tr>"
+            for ref in self.datasets
+        )
+        return f"<p>{escape(repr(self))}</p><table>{rows}</table>"
+
+
+class _Lines(logging.Handler):
+    """Keeps the log lines of one run."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one line."""
+        self.lines.append(f"{record.levelname}: {record.getMessage()}")
+
+
+def _run_interactively(plan: Plan, client: Any = None, **options: Any) -> BuiltRun:
+    from cpflow.report.progress import progress_listener
+
+    handler = _Lines()
+    package = logging.getLogger("cpflow")
+    level = package.level
+    package.addHandler(handler)
+    if package.getEffectiveLevel() > logging.INFO:
+        package.setLevel(logging.INFO)
+    try:
+        with progress_listener() as listener:
+            run = run_plan(plan, client=client, **{"listener": listener, **options})
+    finally:
+        package.removeHandler(handler)
+        package.setLevel(level)
+    return BuiltRun(**vars(run), log=tuple(handler.lines))

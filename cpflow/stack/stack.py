@@ -1,0 +1,328 @@
+"""Exposures of one detector as a lazy stack: read, process, measure and reduce in bands of rows.
+
+The graph has three passes (design, section 5), all lazy:
+
+measure
+    one task per exposure looks at a whole frame and yields something small;
+solve
+    whatever is computed from those small values;
+reduce
+    one task per band of rows reads the same rows of *all* exposures, processes each and reduces
+    them. No shuffle, no intermediate copy; memory is bounded by the band height.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cpflow.camera import Detector
+from cpflow.errors import NoDataError
+from cpflow.exposure import Exposure, RawFile
+from cpflow.stack.frame import Measurement, Operation
+from cpflow.stack.tasks import (
+    Reduction,
+    Source,
+    frame_planes,
+    gather,
+    measure_exposure,
+    reduce_band,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import xarray as xr
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A measurement of whole frames after the first `stage` operations."""
+
+    name: str
+    measurement: Measurement
+    stage: int
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Exposures of one detector, with the operations that they go through.
+
+    Nothing is read until a task runs. A stack is immutable: `then` and `measure` return a new one.
+
+    Parameters
+    ----------
+    detector : Detector
+    sources : tuple of Source
+        One per exposure, in the order of their ids.
+    band_rows : int
+        Rows of the imaging box that one reduce task takes. It decides memory, never the result.
+    drop_bad : int
+        How many unusable exposures may be left out.
+    """
+
+    detector: Detector
+    sources: tuple[Source, ...]
+    band_rows: int
+    drop_bad: int = 0
+    operations: tuple[Operation, ...] = ()
+    measures: tuple[Measure, ...] = ()
+    shared: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def exposures(self) -> tuple[Exposure, ...]:
+        """The exposure records, ordered by id."""
+        return tuple(source.exposure for source in self.sources)
+
+    @property
+    def bands(self) -> tuple[range, ...]:
+        """The imaging rows of each reduce task."""
+        rows = self.detector.imaging_shape[0]
+        return tuple(
+            range(first, min(rows, first + self.band_rows))
+            for first in range(0, rows, self.band_rows)
+        )
+
+    @property
+    def token(self) -> str:
+        """Hash of everything that decides the values: inputs, detector and operations."""
+        from dask.base import tokenize
+
+        return str(
+            tokenize(
+                [source.raw.checksum for source in self.sources],
+                self.detector,
+                self.operations,
+                self.measures,
+                self.drop_bad,
+            )
+        )
+
+    def then(self, operation: Operation) -> Stack:
+        """Return the stack with one more operation on every exposure."""
+        return replace(self, operations=(*self.operations, operation))
+
+    def measure(self, name: str, measurement: Measurement) -> Stack:
+        """Return the stack with a measurement of every exposure as it is at this point."""
+        measure = Measure(name, measurement, len(self.operations))
+        return replace(self, measures=(*self.measures, measure))
+
+    def share(self, name: str, value: Any) -> Stack:
+        """Return the stack with a value that all operations may use; it may be delayed."""
+        return replace(self, shared={**self.shared, name: value})
+
+    # -- the lazy graph ---------------------------------------------------------------------
+
+    def _sources(self) -> Any:
+        from dask.delayed import delayed
+
+        # One node of the graph holds all layouts; thousands of tasks refer to it by its key.
+        return delayed(_Keep(self.sources), name=f"sources-{self.token[:16]}", traverse=False)
+
+    def _measured(self, sources: Any) -> list[dict[str, Any]]:
+        from dask.delayed import delayed
+
+        token = self.token[:16]
+        values: list[dict[str, Any]] = [{} for _ in self.sources]
+        for measure in self.measures:
+            task = delayed(measure_exposure, pure=False)
+            for i, source in enumerate(self.sources):
+                values[i][measure.name] = task(
+                    sources,
+                    i,
+                    self.detector,
+                    self.operations[: measure.stage],
+                    dict(values[i]),
+                    dict(self.shared),
+                    measure.measurement,
+                    dask_key_name=f"measure-{measure.name}-{source.exposure.exposure}-{token}",
+                )
+        return values
+
+    def reduce(
+        self, reduction: Reduction, outputs: Mapping[str, npt.DTypeLike], *, name: str
+    ) -> xr.Dataset:
+        """Reduce all exposures to one image per output, band by band.
+
+        Parameters
+        ----------
+        reduction : callable
+            Takes a `BandStack` and returns an array of shape (amp, rows, columns) per output.
+            It must be picklable and treat each pixel on its own.
+        outputs : mapping of str to dtype
+        name : str
+            Shown in task names.
+
+        Returns
+        -------
+        xarray.Dataset
+            Lazy variables with dimensions (amp, y, x) in the readout frame, one chunk per band.
+        """
+        import dask.array as da
+        import xarray as xr
+        from dask.base import tokenize
+        from dask.delayed import delayed
+
+        if not self.sources:
+            raise NoDataError("there are no exposures to reduce")
+        token = tokenize(self.token, reduction, self.band_rows)[:16]
+        sources = self._sources()
+        measured = self._measured(sources)
+        task = delayed(reduce_band, pure=False, nout=len(outputs))
+        amplifiers, columns = len(self.detector.amplifiers), self.detector.imaging_shape[1]
+        blocks: dict[str, list[Any]] = {output: [] for output in outputs}
+        for band, rows in enumerate(self.bands):
+            arrays = task(
+                sources,
+                self.detector,
+                rows,
+                self.operations,
+                measured,
+                dict(self.shared),
+                self.drop_bad,
+                reduction,
+                tuple(outputs),
+                dask_key_name=f"{name}-band-{band}-{token}",
+            )
+            for array, (output, dtype) in zip(arrays, outputs.items(), strict=True):
+                shape = (amplifiers, len(rows), columns)
+                blocks[output].append(da.from_delayed(array, shape, dtype=np.dtype(dtype)))
+        return xr.Dataset(
+            {
+                output: (("amp", "y", "x"), da.concatenate(parts, axis=1))
+                for output, parts in blocks.items()
+            },
+            coords={"amp": list(self.detector.amplifier_names)},
+        )
+
+    def gather(
+        self,
+        extract: Callable[[Sequence[Any], Sequence[Exposure]], npt.NDArray[Any]],
+        dims: tuple[str, ...],
+        dtype: npt.DTypeLike,
+        *,
+        name: str,
+    ) -> xr.DataArray:
+        """Return something small that was measured as a lazy array over exposures.
+
+        `extract` takes the measurements of all exposures (None for a failed one) and their
+        records, and returns an array whose dimensions are `dims`: "exposure", "amp".
+        """
+        import dask.array as da
+        import xarray as xr
+        from dask.delayed import delayed
+
+        sizes = {"exposure": len(self.sources), "amp": len(self.detector.amplifiers)}
+        sources = self._sources()
+        value = delayed(gather, pure=False)(
+            sources,
+            self._measured(sources),
+            extract,
+            dask_key_name=f"gather-{name}-{self.token[:16]}",
+        )
+        shape = tuple(sizes[dim] for dim in dims)
+        return xr.DataArray(da.from_delayed(value, shape, dtype=np.dtype(dtype)), dims=dims)
+
+    def frames(self) -> xr.Dataset:
+        """Return the processed exposures to look at: lazy, one chunk per exposure.
+
+        Returns
+        -------
+        xarray.Dataset
+            `image`, `variance` and `mask` with dimensions (exposure, amp, y, x) in the readout
+            frame. Without operations it is the raw area; variance is then NaN.
+        """
+        import dask.array as da
+        import xarray as xr
+        from dask.delayed import delayed
+
+        from cpflow.products import mask_attributes
+
+        rows, columns = self.detector.imaging_shape if self.operations else self.detector.raw_shape
+        shape = (len(self.detector.amplifiers), rows, columns)
+        sources = self._sources()
+        measured = self._measured(sources)
+        task = delayed(frame_planes, pure=False, nout=3)
+        token = self.token[:16]
+        planes: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
+        for i, source in enumerate(self.sources):
+            parts = task(
+                sources,
+                i,
+                self.detector,
+                self.operations,
+                measured[i],
+                dict(self.shared),
+                dask_key_name=f"frame-{source.exposure.exposure}-{token}",
+            )
+            for plane, part, dtype in zip(
+                planes, parts, (np.float32, np.float32, np.uint16), strict=True
+            ):
+                plane.append(da.from_delayed(part, shape, dtype=dtype))
+        dims = ("exposure", "amp", "y", "x")
+        image, variance, mask = (da.stack(plane) for plane in planes)
+        return xr.Dataset(
+            {
+                "image": (dims, image, {"units": "adu"}),
+                "variance": (dims, variance, {"units": "adu2"}),
+                "mask": (dims, mask, mask_attributes()),
+            },
+            coords={
+                "exposure": [e.exposure for e in self.exposures],
+                "amp": list(self.detector.amplifier_names),
+            },
+        )
+
+    def __repr__(self) -> str:
+        rows, columns = self.detector.shape
+        return (
+            f"<Stack {len(self.sources)} exposures of detector {self.detector.id} "
+            f"({rows} x {columns}, {len(self.detector.amplifiers)} amplifiers), "
+            f"{len(self.operations)} operations, {len(self.bands)} bands>"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Keep(Sequence[Source]):
+    """A sequence that Dask takes as one value instead of walking through it."""
+
+    sources: tuple[Source, ...]
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.sources[index]
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+
+def open_stack(
+    detector: Detector,
+    raws: Sequence[tuple[Exposure, RawFile]],
+    *,
+    root: str = "",
+    band_rows: int | None = None,
+    drop_bad: int = 0,
+) -> Stack:
+    """Return the lazy stack of raw frames of one detector.
+
+    Parameters
+    ----------
+    detector : Detector
+    raws : sequence of (Exposure, RawFile)
+        In any order; the stack orders them by exposure id, so that the result does not depend
+        on the order in which they were found.
+    root : str
+        Directory that relative paths refer to.
+    band_rows : int, optional
+        Rows per reduce task; by default the whole imaging height.
+    drop_bad : int
+        How many unusable exposures may be left out.
+    """
+    ordered = sorted(raws, key=lambda pair: pair[0].exposure)
+    sources = tuple(Source(exposure, raw, str(Path(root) / raw.path)) for exposure, raw in ordered)
+    return Stack(detector, sources, band_rows or detector.imaging_shape[0], max(0, drop_bad))

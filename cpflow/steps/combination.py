@@ -1,0 +1,261 @@
+"""Combination of exposures to one image: scale, clip, average (spec, section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cpflow.errors import ConfigurationError, ProductError, RawError
+from cpflow.exposure import Exposure
+from cpflow.kernels.clipped_mean import Combined, clipped_mean
+from cpflow.kernels.planes import NO_DATA, bits
+from cpflow.kernels.statistics import clipped_statistics
+from cpflow.stack import BandStack, Context, Frame, Stack
+from cpflow.steps.options import Combine
+from cpflow.steps.signature import READOUT
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_SCALE = "scale"
+_STATISTICS_MASK = bits(("DETECTED", "BAD", "NO_DATA"))
+
+
+def combine(stack: Stack, options: Combine) -> xr.Dataset:
+    """Combine the exposures of a stack; lazy.
+
+    Parameters
+    ----------
+    stack : Stack
+        Processed exposures.
+    options : Combine
+
+    Returns
+    -------
+    xarray.Dataset
+        `image`, `variance`, `mask`, `n_used` and `n_good` with dimensions (amp, y, x) in the
+        readout frame, and per exposure its scale, read noise and overscan level. A pixel without a
+        good input is NaN until the product is finished (`cpflow.steps.finish`).
+    """
+    from cpflow.products import mask_attributes
+
+    if options.scale == "mean":
+        stack = stack.measure(_SCALE, MeasureMean())
+    product = stack.reduce(
+        CombineBand(options),
+        {
+            "image": np.float32,
+            "variance": np.float32,
+            "mask": np.uint16,
+            "n_used": np.uint16,
+            "n_good": np.uint16,
+        },
+        name="combine",
+    )
+    product["image"].attrs["units"] = "adu" if options.scale != "mean" else "1"
+    if options.scale in ("exposure_time", "dark_time"):
+        product["image"].attrs["units"] = "adu/s"
+    units = product["image"].attrs["units"]
+    product["variance"].attrs["units"] = "1" if units == "1" else f"{units}2"
+    product["mask"].attrs.update(mask_attributes())
+    for name in ("n_used", "n_good"):
+        product[name].attrs["units"] = "1"
+    product = product.assign_coords(exposure=[e.exposure for e in stack.exposures])
+    product.attrs["percentiles"] = options.percentiles
+    product["scale"] = stack.gather(_Scales(options), ("exposure",), np.float64, name="scale")
+    product["dropped"] = stack.gather(_dropped, ("exposure",), np.bool_, name="dropped")
+    for name, field in (("read_noise", "noise"), ("overscan_level", "mean")):
+        if any(measure.name == READOUT for measure in stack.measures):
+            product[name] = stack.gather(
+                _OfReadout(field, len(stack.detector.amplifiers)),
+                ("exposure", "amp"),
+                np.float64,
+                name=name,
+            )
+            product[name].attrs["units"] = "adu"
+    return product
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureMean:
+    """Clipped mean of an exposure over the detector (spec 3.1: MEANCLIP, 3 sigma, 3 passes)."""
+
+    def __call__(self, frame: Frame, context: Context) -> float:
+        """Return the mean, in the units of the frame."""
+        good = None if frame.mask is None else (frame.mask & np.uint16(_STATISTICS_MASK)) == 0
+        mean = clipped_statistics(frame.image, good).mean
+        if not np.isfinite(mean) or mean == 0:
+            raise RawError(f"its mean level is {mean}, so it cannot be scaled")
+        return float(mean)
+
+
+def exposure_scale(exposure: Exposure, measured: Mapping[str, Any], options: Combine) -> float:
+    """Return what an exposure is divided by.
+
+    Raises
+    ------
+    RawError
+        If the header does not give the time that scales it.
+    """
+    if options.scale == "none":
+        return 1.0
+    if options.scale == "mean":
+        return float(measured[_SCALE])
+    time = getattr(exposure, options.scale)
+    if time is None or not np.isfinite(time) or time <= 0:
+        raise RawError(
+            f"its {options.scale} is {time}, so it cannot be scaled by it",
+            exposure=exposure.exposure,
+        )
+    return float(time)
+
+
+@dataclass(frozen=True, slots=True)
+class CombineBand:
+    """Combine the same rows of all exposures; each pixel on its own."""
+
+    options: Combine
+
+    def __call__(self, band: BandStack) -> Mapping[str, npt.NDArray[Any]]:
+        """Return image, variance, mask and counts, shape (amp, rows, columns)."""
+        options = self.options
+        count = len(band.image)
+        scale = None
+        if options.scale != "none":
+            scale = np.array(
+                [
+                    exposure_scale(exposure, measured, options)
+                    for exposure, measured in zip(band.exposures, band.measured, strict=True)
+                ]
+            )
+        if options.check_no_data and band.mask is not None and (band.mask & NO_DATA).any():
+            which = np.flatnonzero((band.mask & NO_DATA).any(axis=(1, 2, 3)))
+            raise ProductError(
+                "pixels without data (NO_DATA) in exposures "
+                + ", ".join(str(band.exposures[i].exposure) for i in which),
+                hint="combine.check_no_data=false lets them through",
+            )
+        variance = band.variance() if count < options.input_variance_below else None
+        combined = self._statistic(band, scale, variance)
+        if variance is None:
+            _variance_of_single_inputs(band, combined, scale, bits(options.mask))
+        mask = combined.mask
+        if options.censor_mask:
+            mask = mask & np.uint16(bits([options.no_good_pixels]))
+        return {
+            "image": combined.image,
+            "variance": combined.variance,
+            "mask": mask,
+            "n_used": combined.used.astype(np.uint16, copy=False),
+            "n_good": combined.good.astype(np.uint16, copy=False),
+        }
+
+    def _statistic(
+        self,
+        band: BandStack,
+        scale: npt.NDArray[np.float64] | None,
+        variance: npt.NDArray[np.float32] | None,
+    ) -> Combined:
+        options = self.options
+        if options.statistic != "clipped_mean":
+            from cpflow.kernels.stack_statistics import mean_stack, median_stack
+
+            function = mean_stack if options.statistic == "mean" else median_stack
+            return function(
+                band.image,
+                band.mask,
+                excluded=bits(options.mask),
+                scale=scale,
+                variance=variance,
+                no_good_pixels=bits([options.no_good_pixels]),
+            )
+        return clipped_mean(
+            band.image,
+            band.mask,
+            excluded=bits(options.mask),
+            scale=scale,
+            variance=variance,
+            clip=options.clip,
+            iterations=options.iterations,
+            no_good_pixels=bits([options.no_good_pixels]),
+        )
+
+
+def _variance_of_single_inputs(
+    band: BandStack,
+    combined: Combined,
+    scale: npt.NDArray[np.float64] | None,
+    excluded: int,
+) -> None:
+    """Give pixels with one good input the variance of that input (spec 3.3, GAP).
+
+    They are few, so their exposures are processed again only where there are any.
+    """
+    single = combined.good == 1
+    if not single.any():
+        return
+    for i in range(len(band.image)):
+        here = single & np.isfinite(band.image[i])
+        if band.mask is not None:
+            here &= (band.mask[i] & np.uint16(excluded)) == 0
+        if here.any():
+            plane = band.reload(i).variance
+            if plane is not None:
+                divisor = 1.0 if scale is None else scale[i] ** 2
+                combined.variance[here] = plane[here] / divisor
+
+
+@dataclass(frozen=True, slots=True)
+class _Scales:
+    options: Combine
+
+    def __call__(
+        self, values: Sequence[Mapping[str, Any] | None], exposures: Sequence[Exposure]
+    ) -> npt.NDArray[np.float64]:
+        return np.array(
+            [
+                np.nan if item is None else exposure_scale(exposure, item, self.options)
+                for item, exposure in zip(values, exposures, strict=True)
+            ]
+        )
+
+
+def _dropped(
+    values: Sequence[Mapping[str, Any] | None], exposures: Sequence[Exposure]
+) -> npt.NDArray[np.bool_]:
+    return np.array([item is None for item in values], bool)
+
+
+@dataclass(frozen=True, slots=True)
+class _OfReadout:
+    field: str
+    amplifiers: int
+
+    def __call__(
+        self, values: Sequence[Mapping[str, Any] | None], exposures: Sequence[Exposure]
+    ) -> npt.NDArray[np.float64]:
+        missing = np.full(self.amplifiers, np.nan)
+        return np.array(
+            [missing if item is None else getattr(item[READOUT], self.field) for item in values]
+        )
+
+
+def check_scale(options: Combine, exposures: Sequence[Exposure]) -> None:
+    """Refuse before anything runs what cannot be scaled.
+
+    Raises
+    ------
+    ConfigurationError
+        Naming the exposures whose time is missing.
+    """
+    if options.scale in ("exposure_time", "dark_time"):
+        missing = [e.exposure for e in exposures if not (getattr(e, options.scale) or 0) > 0]
+        if missing:
+            raise ConfigurationError(
+                f"combine.scale={options.scale}, but {len(missing)} exposures have none: "
+                + ", ".join(map(str, missing[:10]))
+            )

@@ -1,0 +1,97 @@
+"""What a combined image needs once all its bands are there: fill, statistics (spec 3.2, 3.5)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from cpflow.camera import Detector
+from cpflow.errors import ProductError
+from cpflow.kernels.planes import BAD
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def fill_without_data(
+    image: npt.NDArray[np.float32],
+    variance: npt.NDArray[np.float32],
+    mask: npt.NDArray[np.uint16],
+) -> int:
+    """Fill pixels whose image or variance is NaN, in place, and flag them BAD.
+
+    They take the median of all other pixels of the detector, and the median of their variances.
+
+    Parameters
+    ----------
+    image, variance : array of float32, shape (y, x)
+    mask : array of uint16, shape (y, x)
+
+    Returns
+    -------
+    int
+        How many pixels were filled.
+
+    Raises
+    ------
+    ProductError
+        If no pixel has data.
+
+    Notes
+    -----
+    Spec 3.2 point 4.
+    """
+    missing = np.isnan(image) | np.isnan(variance)
+    count = int(np.count_nonzero(missing))
+    if count == 0:
+        return 0
+    if count == missing.size:
+        raise ProductError("no pixel has any good input")
+    good = ~missing
+    image[missing] = np.median(image[good])
+    variance[missing] = np.median(variance[good])
+    mask[missing] |= np.uint16(BAD)
+    return count
+
+
+def finish_image(
+    product: xr.Dataset, detector: Detector, percentiles: tuple[float, ...]
+) -> xr.Dataset:
+    """Complete a combined image that is assembled and in memory.
+
+    Fills pixels without data, and adds per amplifier the percentiles of its image
+    (`distribution`) and the number of masked pixels (`n_bad`).
+
+    Parameters
+    ----------
+    product : xarray.Dataset
+        With `image`, `variance` and `mask`, shape (y, x), which are changed in place.
+    detector : Detector
+    percentiles : tuple of float
+        In percent.
+
+    Returns
+    -------
+    xarray.Dataset
+
+    Raises
+    ------
+    ProductError
+        If no pixel has data.
+    """
+    image, variance, mask = (product[name].values for name in ("image", "variance", "mask"))
+    filled = fill_without_data(image, variance, mask)
+    distribution = np.empty((len(detector.amplifiers), len(percentiles)))
+    n_bad = np.empty(len(detector.amplifiers), np.int64)
+    for a, amplifier in enumerate(detector.amplifiers):
+        box = amplifier.detector_box
+        distribution[a] = np.percentile(image[box.rows, box.columns], percentiles)
+        n_bad[a] = np.count_nonzero(mask[box.rows, box.columns])
+    out = product.assign_coords(percentile=list(percentiles), amp=list(detector.amplifier_names))
+    units = product["image"].attrs["units"]
+    out["distribution"] = (("amp", "percentile"), distribution, {"units": units})
+    out["n_bad"] = ("amp", n_bad, {"units": "1"})
+    out.attrs["n_filled"] = filled
+    return out

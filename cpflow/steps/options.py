@@ -1,0 +1,119 @@
+"""Configuration values of the steps: the reference's defaults, corrected (spec, 2 and 3)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from cpflow.kernels.planes import bits
+from cpflow.options import Options
+
+FitType = Literal[
+    "MEAN",
+    "MEANCLIP",
+    "MEDIAN",
+    "MEDIAN_PER_ROW",
+    "MEAN_PER_ROW",
+    "POLY",
+    "CHEB",
+    "LEG",
+    "NATURAL_SPLINE",
+    "CUBIC_SPLINE",
+    "AKIMA_SPLINE",
+]
+
+
+class Overscan(Options):
+    """Serial overscan (spec 2.6).
+
+    `leading` and `trailing` columns next to and far from the imaging area are not used.
+    """
+
+    enabled: bool = True
+    fit_type: FitType = "MEDIAN_PER_ROW"
+    order: int = Field(1, ge=0)
+    """Degree of a polynomial, or number of bins of a spline."""
+    clip: float = Field(3.0, gt=0)
+    integer: bool = True
+    """Medians of raw counts are tie-aware (spec 3.3), so that no random dither is needed."""
+    leading: int = Field(0, ge=0)
+    trailing: int = Field(0, ge=0)
+    max_deviation: float = Field(1000.0, gt=0)
+    """Pixels farther than this from the median of the region are not used, adu."""
+    cap_row_sigma: bool = True
+    fill_empty_rows: bool = True
+    noise_full_width: bool = False
+    """Measure the noise on all columns, skipped ones included (ERA26)."""
+    extend: bool = False
+    """Take rows of the parallel overscan along (ERA26)."""
+
+
+class ParallelOverscan(Options):
+    """Parallel overscan (spec 2.6, ERA26): per column, after the serial one."""
+
+    enabled: bool = False
+    fit_type: FitType = "MEDIAN_PER_ROW"
+    order: int = Field(1, ge=0)
+    clip: float = Field(3.0, gt=0)
+    leading: int = Field(3, ge=0)
+    trailing: int = Field(3, ge=0)
+    max_deviation: float = Field(100.0, gt=0)
+    deviation_sign: Literal["positive", "absolute"] = "positive"
+    saturation: float = Field(20000.0, gt=0)
+    """Pixels of the region at or above this are bled charge, adu."""
+    saturation_grow: int = Field(7, ge=0)
+    smoothing_rejection: bool = True
+
+
+class Isr(Options):
+    """Instrument signature removal: which corrections are made, and how (spec 2.2, ERA21 order)."""
+
+    saturation: bool = True
+    suspect: bool = True
+    saturation_stage: Literal["raw", "overscan_subtracted"] = "raw"
+    saturation_level: float | None = Field(None, gt=0)
+    """Overrides the camera's, adu."""
+    overscan: Overscan = Overscan()
+    parallel_overscan: ParallelOverscan = ParallelOverscan()
+    defect: bool = True
+    """Mask defects as BAD, if a defect list is found."""
+    empirical_read_noise: bool = False
+    """Take the read noise from the overscan instead of the camera file."""
+    variance: bool = True
+    nan_mask: bool = True
+    widen_saturation_trails: bool = True
+    interpolate: bool = True
+    saturation_interpolation: bool = True
+    grow_saturation: int = Field(1, ge=0, le=16)
+
+
+class Combine(Options):
+    """Combination of exposures (spec 3.1)."""
+
+    statistic: Literal["clipped_mean", "mean", "median"] = "clipped_mean"
+    clip: float = Field(3.0, gt=0)
+    iterations: int = Field(3, ge=1)
+    mask: tuple[str, ...] = ("SAT", "DETECTED", "INTRP")
+    """Planes that keep a pixel out."""
+    scale: Literal["none", "exposure_time", "dark_time", "mean"] = "none"
+    input_variance_below: int = Field(5, ge=0)
+    """With fewer exposures than this, the variance comes from theirs."""
+    no_good_pixels: str = "BAD"
+    check_no_data: bool = True
+    censor_mask: bool = True
+    """Clear every plane but `no_good_pixels` in the product."""
+    percentiles: tuple[float, ...] = (0.0, 5.0, 16.0, 50.0, 84.0, 95.0, 100.0)
+
+    @field_validator("mask", "no_good_pixels")
+    @classmethod
+    def _known_planes(cls, value: tuple[str, ...] | str) -> tuple[str, ...] | str:
+        bits([value] if isinstance(value, str) else value)
+        return value
+
+    @field_validator("percentiles")
+    @classmethod
+    def _in_range(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not 0 <= level <= 100 for level in value):
+            raise ValueError("percentiles lie between 0 and 100")
+        return value

@@ -1,0 +1,190 @@
+"""Product files: staged out of sight, then published by a rename.
+
+::
+
+    <root>/products/<run>/<type>_<instrument>_<detector>[_<filter>].zarr
+    <root>/.staging/<identity>/      one per plan that is running or was interrupted
+
+Nothing under ``products`` is ever half written. A staging directory is keyed by the identity of its
+plan, so that running the same plan again finds the bands that are done.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from cpflow.errors import CpflowError, UsageError
+
+PRODUCTS = "products"
+STAGING = ".staging"
+
+
+def product_file_name(
+    product: str, instrument: str, detector: int | None, physical_filter: str | None
+) -> str:
+    """Return the directory name of one product; characters that files may not have are quoted."""
+    parts = [product, instrument]
+    if detector is not None:
+        parts.append(str(detector))
+    if physical_filter is not None:
+        parts.append(physical_filter)
+    return "_".join(quote(part, safe="~+-. ") for part in parts) + ".zarr"
+
+
+@dataclass(frozen=True, slots=True)
+class Staging:
+    """The hidden directory of one plan's run."""
+
+    path: Path
+
+    @property
+    def facts_path(self) -> Path:
+        """What is known of the run, as JSON."""
+        return self.path / "run.json"
+
+    def facts(self) -> dict[str, Any]:
+        """Return what is known of the run; empty for a new one."""
+        try:
+            value: dict[str, Any] = json.loads(self.facts_path.read_text())
+        except FileNotFoundError:
+            return {}
+        return value
+
+    def write_facts(self, facts: Mapping[str, Any]) -> None:
+        """Replace what is known of the run."""
+        write_text(self.facts_path, json.dumps(facts, indent=1, sort_keys=True))
+
+    def bands(self, product: str) -> Path:
+        """Directory of the finished bands of a product."""
+        return self.path / "bands" / product
+
+    def product(self, name: str) -> Path:
+        """Where a product is put together."""
+        return self.path / "products" / name
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The files of a repository."""
+
+    root: Path
+
+    def staging(self, identity: str) -> Staging:
+        """Return the staging directory of the plan with this identity; it may not exist yet."""
+        return Staging(self.root / STAGING / identity[:32])
+
+    def relative(self, run: str, name: str) -> str:
+        """Return the path of a product relative to the root."""
+        return f"{PRODUCTS}/{quote(run, safe='/~+-. ')}/{name}"
+
+    def absolute(self, path: str) -> Path:
+        """Return a stored path as an absolute one.
+
+        Raises
+        ------
+        CpflowError
+            If it would leave the repository.
+        """
+        if Path(path).is_absolute():
+            return Path(path)
+        full = Path(os.path.normpath(self.root / path))
+        if not full.is_relative_to(self.root):
+            raise CpflowError(f"path {path!r} leaves the repository {self.root}")
+        return full
+
+    @contextmanager
+    def locked(self, staging: Staging) -> Iterator[None]:
+        """Hold a staging directory, made if need be; two runs of one plan exclude each other.
+
+        Raises
+        ------
+        UsageError
+            If another process is running the same plan.
+        """
+        staging.path.mkdir(parents=True, exist_ok=True)
+        with (staging.path / "lock").open("a+") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in (errno.EAGAIN, errno.EACCES):
+                    raise
+                facts = staging.facts()
+                raise UsageError(
+                    "the same plan is being run by another process "
+                    f"(pid {facts.get('pid')} on {facts.get('host')}, run {facts.get('run')})",
+                    hint="wait for it, or stop it and run this again to resume",
+                ) from error
+            yield
+
+    def publish(self, staged: Path, path: str) -> None:
+        """Move a finished product into its place with one rename.
+
+        What a crash left there without a registry entry is replaced.
+        """
+        target = self.absolute(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        sync_tree(staged)
+        if target.exists():
+            shutil.rmtree(target)
+        staged.rename(target)
+        _sync_directory(target.parent)
+
+    def discard(self, staging: Staging) -> None:
+        """Remove a staging directory."""
+        shutil.rmtree(staging.path, ignore_errors=True)
+
+    def leftovers(self) -> list[Staging]:
+        """Return the staging directories that no process holds."""
+        base = self.root / STAGING
+        if not base.is_dir():
+            return []
+        found = []
+        for path in sorted(base.iterdir()):
+            staging = Staging(path)
+            try:
+                with self.locked(staging):
+                    found.append(staging)
+            except UsageError:
+                continue
+        return found
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file so that a reader sees the old one or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w") as handle:
+        handle.write(text)
+        handle.flush()
+        os.fsync(handle.fileno())
+    temporary.rename(path)
+
+
+def sync_tree(path: Path) -> None:
+    """Force every file below `path` to disk."""
+    for directory, _, names in os.walk(path):
+        for name in names:
+            descriptor = os.open(Path(directory) / name, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        _sync_directory(Path(directory))
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

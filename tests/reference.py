@@ -1,0 +1,57 @@
+"""Independent, simple, slow implementations to compare with: whole frames, float64, numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def clipped_mean(stack, good=None, k=3.0, passes=3):
+    """Spec 3.3 for a stack (exposure, ...): mean, variance of the mean, survivors."""
+    x = np.where(np.ones(stack.shape, bool) if good is None else good, stack, np.nan)
+    x = x.astype(np.float64)
+    x[~np.isfinite(x)] = np.nan
+    n = np.sum(np.isfinite(x), axis=0)
+    with np.errstate(all="ignore"):
+        centre = np.full(x.shape[1:], np.nan)
+        width = np.full(x.shape[1:], np.nan)
+        some = n > 0
+        q25, centre[some], q75 = np.nanpercentile(x[:, some], [25, 50, 75], axis=0)
+        width[some] = k * 0.741301109252802 * (q75 - q25)
+        for turn in range(passes):
+            keep = np.abs(x - centre) <= width
+            m = keep.sum(axis=0)
+            mean = np.where(keep, x, 0).sum(axis=0) / m
+            deviation = np.where(keep, x - mean, 0)
+            variance = (deviation**2).sum(axis=0) / (m - 1)
+            if turn < passes - 1:
+                centre = mean
+                width = np.where(n == 1, width, k * np.sqrt(variance))
+    return mean, variance / m, m
+
+
+def integer_median(values):
+    """Tie-aware median of integers (spec 3.3)."""
+    values = np.sort(np.asarray(values))
+    n = len(values)
+    v = values[int(0.5 * (n - 1))]
+    below, equal = np.sum(values < v), np.sum(values == v)
+    return v - 0.5 + (0.5 * n - below) / equal
+
+
+def median_per_row(overscan, k=3.0, most=1000.0, masked=None):
+    """Overscan level of each row (spec 2.6), raw counts; row sigmas capped at twice their median."""
+    overscan = np.asarray(overscan)
+    bad = np.zeros(overscan.shape, bool) if masked is None else masked.copy()
+    middle = np.median(overscan[~bad])
+    bad |= np.abs(overscan - middle) > most
+    q25, q50, q75 = np.percentile(overscan, [25, 50, 75], axis=1)
+    sigma = 0.74 * (q75 - q25)
+    cap = np.median(sigma)
+    sigma = np.where(sigma > 2 * cap, cap, sigma)
+    bad |= np.abs(overscan - q50[:, None]) > k * sigma[:, None]
+    return np.array(
+        [
+            integer_median(row[~b]) if (~b).any() else np.nan
+            for row, b in zip(overscan, bad, strict=True)
+        ]
+    )
