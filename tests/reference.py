@@ -38,20 +38,19 @@ def integer_median(values):
     return v - 0.5 + (0.5 * n - below) / equal
 
 
-def median_per_row(overscan, k=3.0, most=1000.0, masked=None):
-    """Overscan level of each row (spec 2.6), raw counts; row sigmas capped at twice their median."""
+def median_per_row(overscan, k=3.0, most=1000.0, masked=None, cap=True, integer=True):
+    """Overscan level of each row (spec 2.6); row sigmas above twice their median are cut to it."""
     overscan = np.asarray(overscan)
     bad = np.zeros(overscan.shape, bool) if masked is None else masked.copy()
     middle = np.median(overscan[~bad])
     bad |= np.abs(overscan - middle) > most
     q25, q50, q75 = np.percentile(overscan, [25, 50, 75], axis=1)
     sigma = 0.74 * (q75 - q25)
-    cap = np.median(sigma)
-    sigma = np.where(sigma > 2 * cap, cap, sigma)
+    typical = np.median(sigma)
+    if cap:
+        sigma = np.where(sigma > 2 * typical, typical, sigma)
     bad |= np.abs(overscan - q50[:, None]) > k * sigma[:, None]
+    median = integer_median if integer else np.median
     return np.array(
-        [
-            integer_median(row[~b]) if (~b).any() else np.nan
-            for row, b in zip(overscan, bad, strict=True)
-        ]
+        [median(row[~b]) if (~b).any() else np.nan for row, b in zip(overscan, bad, strict=True)]
     )

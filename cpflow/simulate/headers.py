@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cpflow.camera import Amplifier, Box, Detector
 from cpflow.simulate.fits_writer import Card
-from cpflow.simulate.rules import Value, invert_field, invert_time, keywords_of
+from cpflow.simulate.rules import Value, identity, invert_field, invert_time, keywords_of
 from cpflow.simulate.sequence import Observation
 from cpflow.timespan import isoformat
 
@@ -29,9 +29,14 @@ _COMMENTS = {
 }
 
 
+# Camera codes of the Rubin observatory, the beginning of its observation ids.
+_CODES = {"LATISS": "AT", "LSSTCOMCAM": "CC", "LSSTCAM": "MC"}
+
+
 def observation_id(observation: Observation, instrument: Instrument) -> str:
     """Return the observatory's name of an exposure: AT_O_20210121_000001, as LATISS has it."""
-    prefix = "AT_O" if rubin_style(instrument) else instrument.name
+    code = _CODES.get(instrument.name.upper(), "MC")
+    prefix = f"{code}_O" if rubin_style(instrument) else instrument.name
     return f"{prefix}_{observation.day_obs}_{observation.seq_num:06d}"
 
 
@@ -52,7 +57,7 @@ def file_name(
         place = (detector.name if detector else "R00_S00").replace("RXX", "R00")
         return f"{observation_id(observation, instrument)}_{place}.{suffix}"
     place = f"_{detector.name}" if detector else ""
-    stem = f"{instrument.name.lower()}_{observation.day_obs}{place}_{observation.seq_num:05d}"
+    stem = f"{instrument.name.lower()}_{observation.day_obs}{place}-{observation.seq_num:05d}"
     return f"{stem}.{suffix}"
 
 
@@ -90,8 +95,7 @@ def primary_cards(
     if detector is not None:
         cards |= invert_field(rules.detector, detector.name)
     for keyword, patterns in rules.identify.items():
-        # The patterns are searched for without regard to case; most are the name itself.
-        cards.setdefault(keyword, patterns[0])
+        cards[keyword] = identity(instrument.name, patterns)
     return [(keyword, value, _COMMENTS.get(keyword, "")) for keyword, value in cards.items()]
 
 
@@ -99,6 +103,7 @@ def _rubin_cards(
     observation: Observation, detector: Detector | None, instrument: Instrument
 ) -> dict[str, Value]:
     begin, end = observation.timespan.begin or 0, observation.timespan.end or 0
+    code = _CODES.get(instrument.name.upper(), "MC")
     raft, _, slot = (detector.name if detector else "R00_S00").replace("RXX", "R00").partition("_")
     return {
         "OBSID": observation_id(observation, instrument),
@@ -109,10 +114,10 @@ def _rubin_cards(
         "TESTTYPE": observation.type.upper(),
         "PROGRAM": observation.program,
         "OBJECT": observation.target,
-        "TELESCOP": "LSST AuxTelescope",
+        "TELESCOP": "LSST AuxTelescope" if code == "AT" else "Simonyi Survey Telescope",
         "OBSERVER": "cpflow",
         "CONTRLLR": "O",
-        "CAMCODE": "AT",
+        "CAMCODE": code,
         "DAYOBS": str(observation.day_obs),
         "SEQNUM": observation.seq_num,
         "SHUTTIME": observation.exposure_time,
@@ -120,7 +125,7 @@ def _rubin_cards(
         "RAFTBAY": raft,
         "CCDSLOT": slot,
         "LSST_NUM": detector.serial if detector else "",
-        "SEQNAME": "latiss",
+        "SEQNAME": instrument.name.lower(),
         "SEQFILE": "FP_ITL_2s_ir2_v1.seq",
         "SEQCKSUM": "2552520002",
         "TEMP_SET": -94.15,

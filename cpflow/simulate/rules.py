@@ -7,7 +7,9 @@ instrument, without a line of Python for it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from string import Formatter
 from typing import TYPE_CHECKING
 
 from cpflow.timespan import DAY, isoformat
@@ -43,10 +45,36 @@ def invert_field(rules: Sequence[Rule], wanted: Value) -> dict[str, Value]:
             continue
         if rule.key is not None:
             return {rule.key: _before(rule, wanted)}
-        if rule.keys is not None and rule.join:
-            parts = str(wanted).split(rule.join, len(rule.keys) - 1)
+        if rule.keys is not None and (rule.join or len(rule.keys) == 1):
+            count = len(rule.keys) - 1
+            parts = str(wanted).split(rule.join, count) if count else [str(wanted)]
             return dict(zip(rule.keys, parts, strict=False))
+        if rule.template is not None:
+            return _invert_template(rule.template, str(wanted))
     return {}
+
+
+def _invert_template(template: str, wanted: str) -> dict[str, Value]:
+    """Read ``{RAFTBAY}_{CCDSLOT}`` backwards; templates with formats or fields are not keywords."""
+    pieces = list(Formatter().parse(template))
+    names = [name for _, name, _, _ in pieces if name is not None]
+    if any(form for _, _, form, _ in pieces) or any(name != name.upper() for name in names):
+        return {}
+    pattern = "".join(re.escape(text) + ("(.+?)" if name else "") for text, name, _, _ in pieces)
+    found = re.fullmatch(pattern, wanted)
+    return dict(zip(names, found.groups(), strict=True)) if found else {}
+
+
+def identity(name: str, patterns: Sequence[str]) -> str:
+    """Return what an identifying keyword says: the instrument's name, if that is recognised.
+
+    Otherwise the first pattern, without the signs of a regular expression if need be.
+    """
+    bare = re.sub(r"[\^$?\\]", "", patterns[0])
+    for value in (name, patterns[0], bare):
+        if any(re.search(pattern, value, re.IGNORECASE) for pattern in patterns):
+            return value
+    return name
 
 
 def _before(rule: Rule, wanted: Value) -> Value:

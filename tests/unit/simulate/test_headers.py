@@ -41,6 +41,27 @@ def test_the_instrument_s_rules_give_the_observation_back(name):
         assert detector_of([header], instrument.rules, path) == detector.name
 
 
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("lsstcam", {"exposure": FLAT.id, "observation_type": "flat", "dark_time": 2.75}),
+        ("saao_ste3", {"observation_type": "flat", "physical_filter": "RG610~empty"}),
+        ("sbig_st10", {"observation_type": "flat", "seq_num": 77, "target_name": "FlatField"}),
+        ("msfc_ccd", {"seq_num": 77}),
+    ],
+)
+def test_other_cameras_read_back_what_their_headers_can_say(name, wanted):
+    instrument = load_instrument(name)
+    detector = instrument.camera.detectors[-1]
+    header = as_header(primary_cards(FLAT, detector, instrument))
+    path = file_name(FLAT, detector, instrument, "none")
+    record = translate([header], instrument.rules, path, instrument.name)
+    wanted = {"day_obs": 20210311, "exposure_time": 2.5, "timespan": FLAT.timespan} | wanted
+    assert {field: getattr(record, field) for field in wanted} == wanted
+    if instrument.rules.detector:
+        assert detector_of([header], instrument.rules, path) == detector.name
+
+
 def test_a_bias_of_latiss_passes_the_page_s_query():
     instrument = load_instrument("latiss")
     bias = Observation(day_obs=20210120, seq_num=19, type="bias")
