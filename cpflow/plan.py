@@ -17,7 +17,7 @@ from cpflow.graph import Graph, Layer, Resolved, resolve
 from cpflow.products import DIMENSIONS, product_spec
 from cpflow.repo import Repository
 from cpflow.stack import Stack, open_stack
-from cpflow.steps.geometry import assemble
+from cpflow.stack.geometry import assemble
 
 if TYPE_CHECKING:
     import xarray as xr

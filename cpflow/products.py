@@ -160,8 +160,22 @@ DEFECTS = ProductSpec(
     ),
     aliases=("defect",),
 )
+_AMPS = ("source_amp", "target_amp")
+_RATIO, _PER_COUNT = ("adu/adu", "electron/electron"), ("1/adu", "1/electron")
+CROSSTALK = ProductSpec(
+    "crosstalk",
+    _DETECTOR,
+    (
+        Variable("coefficients", _AMPS, "float64", _RATIO, meaning="c of target -= c S + q S^2"),
+        Variable("errors", _AMPS, "float64", _RATIO, meaning="scatter of the measured ratios"),
+        Variable("valid", _AMPS, "bool", ("1",), meaning="whether the coefficient is to be used"),
+        Variable("counts", _AMPS, "int64", ("1",), True, meaning="ratios that were averaged"),
+        Variable("quadratic", _AMPS, "float64", _PER_COUNT, True, meaning="q of the same"),
+        Variable("quadratic_errors", _AMPS, "float64", _PER_COUNT, True),
+    ),
+)
 
-SPECS: Mapping[str, ProductSpec] = {spec.name: spec for spec in (BIAS, DEFECTS)}
+SPECS: Mapping[str, ProductSpec] = {spec.name: spec for spec in (BIAS, DEFECTS, CROSSTALK)}
 
 # Dimensions of every calibration type, known before each product's variables are (spec registry 1).
 DIMENSIONS: Mapping[str, tuple[str, ...]] = {

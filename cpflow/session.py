@@ -20,7 +20,8 @@ from cpflow.scheduler import Run, run_plan
 from cpflow.timespan import Timespan, parse_date
 
 if TYPE_CHECKING:
-    from cpflow.registry import Certification
+    from cpflow.registry import Certification, Explanation, Removal
+    from cpflow.repo.curated import CuratedReport
     from cpflow.repo.ingest import IngestReport
     from cpflow.report.product import Report
 
@@ -157,6 +158,52 @@ class Repo(Repository):
                 reason=reason,
             )
         )
+
+    def decertify(
+        self,
+        collection: str,
+        product: str,
+        *,
+        begin: str | None = None,
+        end: str | None = None,
+        **options: Any,
+    ) -> tuple[list[Certification], list[Certification]]:
+        """Take a span of time away from what is certified; return the rows before and after.
+
+        Dates are as for `certify`; see `cpflow.repo.in_force.decertify` for the options.
+        """
+        from cpflow.repo.in_force import decertify
+
+        return decertify(self, collection, product, timespan(begin, end), **options)
+
+    def certified(
+        self, collection: str, types: str | Sequence[str] | None = None
+    ) -> list[Certification]:
+        """Return what a collection has in force, by type, data id and begin."""
+        return self.registry.certified(collection, None if types is None else _names(types))
+
+    def explain(
+        self, exposure: int, detector: int | None = None, **options: Any
+    ) -> list[Explanation]:
+        """Show which calibrations apply to an exposure, and why the others do not.
+
+        See `cpflow.repo.in_force.explain` for the options.
+        """
+        from cpflow.repo.in_force import explain
+
+        return explain(self, exposure, detector, **options)
+
+    def write_curated(self, directory: str | Path, **options: Any) -> CuratedReport:
+        """Certify curated ECSV files; see `cpflow.repo.curated.write_curated`."""
+        from cpflow.repo.curated import write_curated
+
+        return write_curated(self, directory, **options)
+
+    def remove_runs(self, patterns: str | Sequence[str], **options: Any) -> Removal:
+        """Remove runs with their files; see `cpflow.repo.removal.remove_runs`."""
+        from cpflow.repo.removal import remove_runs
+
+        return remove_runs(self, patterns, **options)
 
     def _repr_html_(self) -> str:
         return f"<p>{escape(repr(self))}</p>"

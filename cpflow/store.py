@@ -16,6 +16,7 @@ import fcntl
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -143,19 +144,61 @@ class Store:
         """Remove a staging directory."""
         shutil.rmtree(staging.path, ignore_errors=True)
 
+    def remove(self, path: str) -> None:
+        """Remove a product: out of sight with one rename, then deleted.
+
+        Directories that it leaves empty go too. What is not there is passed over.
+        """
+        target = self.absolute(path)
+        if not target.is_relative_to(self.root / PRODUCTS):
+            raise CpflowError(f"{target} is not a product of the repository {self.root}")
+        if not target.exists():
+            return
+        doomed = self.staging(f"removed{uuid.uuid4().hex}")
+        doomed.path.mkdir(parents=True)
+        target.rename(doomed.path / target.name)
+        self.discard(doomed)
+        for parent in target.parents:
+            if parent == self.root / PRODUCTS or any(parent.iterdir()):
+                break
+            try:
+                parent.rmdir()
+            except OSError:
+                # A run that is just being published.
+                break
+
+    def product_paths(self) -> list[str]:
+        """Return the paths of all product directories, relative to the root."""
+        found = []
+        for directory, names, files in os.walk(self.root / PRODUCTS):
+            # The name is no sign: a run may be called so too.
+            if "zarr.json" in files:
+                found.append(Path(directory).relative_to(self.root).as_posix())
+                names.clear()
+        return sorted(found)
+
     def leftovers(self) -> list[Staging]:
         """Return the staging directories that no process holds."""
+        return [staging for staging, held in self._stagings() if not held]
+
+    def in_use(self) -> list[Staging]:
+        """Return the staging directories that a process holds: a run that is going on."""
+        return [staging for staging, held in self._stagings() if held]
+
+    def _stagings(self) -> list[tuple[Staging, bool]]:
         base = self.root / STAGING
         if not base.is_dir():
             return []
         found = []
         for path in sorted(base.iterdir()):
+            if not path.is_dir():
+                continue
             staging = Staging(path)
             try:
                 with self.locked(staging):
-                    found.append(staging)
+                    found.append((staging, False))
             except UsageError:
-                continue
+                found.append((staging, True))
         return found
 
 

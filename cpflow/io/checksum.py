@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -18,6 +19,12 @@ logger = logging.getLogger(__name__)
 _CHUNK: Final = 1 << 20
 _ONES: Final = 0xFFFFFFFF
 _HINT: Final = "the file has been damaged: copy it again, or leave it out"
+
+
+def file_checksum(path: Path) -> str:
+    """Return ``sha256:<hex>`` of a file."""
+    with path.open("rb") as handle:
+        return f"sha256:{hashlib.file_digest(handle, 'sha256').hexdigest()}"
 
 
 class _Sum:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ from pathlib import Path
 
 from cpflow.errors import RawError
 from cpflow.io.cards import Hdu, HeaderError, read_hdus
+
+logger = logging.getLogger(__name__)
 
 _GZIP = b"\x1f\x8b"
 _TRANSFER = "copy the file again from where it came from, or leave it out"
@@ -74,6 +77,11 @@ def open_fits(path: str | Path) -> FitsFile:
             raise RawError("the file is empty", file=name, hint=_TRANSFER)
         try:
             if os.pread(descriptor, 2, 0) == _GZIP:
+                logger.info(
+                    "%s is gzipped as a whole, so every band of rows unpacks all of it: "
+                    "`fpack` instead keeps it as small and much quicker to read",
+                    name,
+                )
                 return FitsFile(name, size, _unpacked(path), True)
             hdus = read_hdus(lambda at, count: os.pread(descriptor, count, at), size)
         except HeaderError as error:

@@ -69,6 +69,10 @@ def translate(
 ) -> Exposure:
     """Translate headers to an exposure record.
 
+    An exposure time that the header does not give is None, and the exposure is then as long as its
+    dates say. A dark time that is missing, or shorter than the exposure time, is the exposure time;
+    a warning says so.
+
     Parameters
     ----------
     headers : sequence of mapping

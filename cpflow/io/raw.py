@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ from cpflow.io.readout import adjusted_detector, read_frame, read_rows
 
 if TYPE_CHECKING:
     from cpflow.io.instrument import Instrument
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["ScannedRaw", "adjusted_detector", "read_frame", "read_rows", "scan_raw"]
 
@@ -120,6 +123,8 @@ def _detectors(file: FitsFile, instrument: Instrument) -> tuple[Detector, ...]:
 def _layout(file: FitsFile, placement: Placement) -> dict[str, Any]:
     """Return all that `read_rows` needs, JSON-able."""
     hdus = {place.hdu: hdu_layout(file, place.hdu) for place in placement.places}
+    if any(hdu.kind == "astropy" for hdu in hdus.values()):
+        logger.debug("%s: neither plain nor RICE: astropy reads it, more slowly", file.path)
     return {
         **FileLayout(file.size, hdus).as_dict(),
         "raw": list(placement.raw),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from itertools import groupby
 from pathlib import Path
@@ -100,6 +101,14 @@ def read_rows(
         source = detector.amplifiers[index].source
         areas.append((hdu, y0 + (raw_rows - stop if source.flip_y else start), x0, index))
     with raw_file(path) as descriptor:
+        size = os.fstat(descriptor).st_size
+        if size != file.size:
+            raise RawError(
+                f"the file {'is truncated' if size < file.size else 'has changed'}: it has {size} "
+                f"bytes, it had {file.size} when it was ingested",
+                file=name,
+                hint="restore it, or ingest it again",
+            )
         # Amplifiers side by side in one image share a block, which the next block may overwrite.
         for (hdu, first), group in groupby(sorted(areas), key=lambda area: area[:2]):
             block = read_stored(descriptor, name, file.hdus[hdu], first, first + count)

@@ -84,7 +84,8 @@ def open_product(path: Path) -> xr.Dataset:
     import xarray as xr
 
     try:
-        return xr.open_zarr(path, consolidated=False, chunks={})
+        dataset: xr.Dataset = xr.open_zarr(path, consolidated=False, chunks={})
+        return dataset
     except (OSError, ValueError, KeyError) as error:
         raise ProductError(
             f"product {path} cannot be read: {error}",

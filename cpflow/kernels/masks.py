@@ -155,7 +155,7 @@ def widen_trails(mask: Mask) -> Mask:
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _cut(labels, label, y0, y1, x0, x1, boxes, count):  # type: ignore[no-untyped-def]
-    """Cut one group into boxes, clearing it; returns the table, which may have grown, and its use."""
+    """Cut one group into boxes, clearing it; returns the table, perhaps a longer one."""
     for y in range(y0, y1):
         x = x0
         while x < x1:

@@ -1,7 +1,7 @@
 """Models of the overscan level of one amplifier (spec 2.6).
 
-Rows are sorted once. What the deviation limit and the outlier cut of a row keep is then a run of its
-sorted values, so a row costs a few look-ups; only a row with masked pixels is collected again.
+Rows are sorted once. What the deviation limit and the outlier cut of a row keep is then a run of
+its sorted values, so a row costs a few look-ups; only a row with masked pixels is collected again.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any, Literal
 import numba
 import numpy as np
 import numpy.typing as npt
-from scipy.interpolate import Akima1DInterpolator, CubicSpline
 
+from cpflow.kernels.curves import fit_polynomial, fit_spline
 from cpflow.kernels.statistics import clipped_statistics, integer_median
 
 CONSTANTS = ("MEAN", "MEANCLIP", "MEDIAN")
@@ -26,8 +26,6 @@ FIT_TYPES = CONSTANTS + PER_ROW + POLYNOMIALS + SPLINES
 _ROW_IQR_TO_SIGMA = 0.74
 # Good rows on either side that stand in for a run of rows without any pixel left.
 _NEIGHBOURS = 5
-# A spline needs this many knots; with fewer the level is a constant.
-_KNOTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +122,7 @@ def _interpolated(values, first, n, fraction):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _integer_median(values, first, n):  # type: ignore[no-untyped-def]
-    """The tie-aware median of n sorted values from `first` on, cut to integers (spec 3.3)."""
+    """Take the tie-aware median of n sorted values, cut to integers (spec 3.3)."""
     position = first + (n - 1) // 2
     value = np.int64(values[position])
     if n == 1:
@@ -238,41 +236,6 @@ def fill_empty_rows(level: npt.NDArray[np.float64]) -> None:
         level[start:stop] = np.median(near) if len(near) else everywhere
 
 
-def _polynomial(fit: OverscanFit, rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    t = 2.0 * np.arange(len(rows)) / len(rows) - 1.0
-    kind = {
-        "POLY": np.polynomial.Polynomial,
-        "CHEB": np.polynomial.Chebyshev,
-        "LEG": np.polynomial.Legendre,
-    }[fit.fit_type]
-    known = np.isfinite(rows)
-    degree = min(fit.order, int(known.sum()) - 1)
-    fitted = kind.fit(t[known], rows[known], degree, domain=[-1, 1])
-    return np.asarray(fitted(t), np.float64)
-
-
-def _spline(
-    fit: OverscanFit, rows: npt.NDArray[np.float64], used: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.float64]:
-    t = 2.0 * np.arange(len(rows)) / len(rows) - 1.0
-    bins = max(fit.order, 1)
-    counts, edges = np.histogram(t[used], bins, (t[0], t[-1]))
-    filled = counts > 0
-    sums = (np.histogram(t[used], edges, weights=w[used])[0] for w in (t, rows))
-    x, y = (total[filled] / counts[filled] for total in sums)
-    if len(x) < _KNOTS:
-        return np.full(len(rows), y[0] if len(y) else 0.0)
-    if fit.fit_type == "AKIMA_SPLINE":
-        curve = Akima1DInterpolator(x, y)
-    else:
-        curve = CubicSpline(x, y, bc_type="natural")
-    inner = np.clip(t, x[0], x[-1])
-    beyond = t - inner
-    return np.asarray(
-        curve(inner) + beyond * (curve(inner, 1) + 0.5 * beyond * curve(inner, 2)), np.float64
-    )
-
-
 def _median(values: npt.NDArray[Any]) -> float:
     # One rank at a time is several times faster than np.median, which asks for three at once.
     half = values.size // 2
@@ -328,7 +291,9 @@ def _rows(
         counts = np.where(used, 1, known.sum(axis=1))
         sums = np.where(known, pixels, 0).sum(axis=1, dtype=np.float64)
         level = np.where(used, level, np.divide(sums, counts, out=sums * np.nan, where=counts > 0))
-    return _polynomial(fit, level) if fit.fit_type in POLYNOMIALS else _spline(fit, level, used)
+    if fit.fit_type in POLYNOMIALS:
+        return fit_polynomial(fit.fit_type, fit.order, level)
+    return fit_spline(fit.fit_type, fit.order, level, used)
 
 
 def fit_overscan(

@@ -1,4 +1,4 @@
-"""Model of the parallel overscan: one level per column, and the rules that only it has (spec 2.6)."""
+"""Model of the parallel overscan, per column, and the rules that only it has (spec 2.6)."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def fit_parallel_overscan(
         fill_empty_rows(filled)
         bad |= outlying_columns(filled, step)
     if bad.any():
-        level[grow_mask(bad[None, :], _GROWTH)[0]] = np.nan
+        level[grow_mask(bad.reshape(1, -1), _GROWTH)[0]] = np.nan
     if np.isnan(level).all():
         return np.zeros(pixels.shape[1])
     fill_empty_rows(level)

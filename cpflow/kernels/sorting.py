@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-import llvmlite.binding
+import llvmlite.binding  # type: ignore[import-untyped]
 import numba
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +49,7 @@ class Network(NamedTuple):
 
 
 def _level(rows: int, p: int, lowest: int = 1) -> Iterator[Pair]:
-    """Comparators that merge sorted runs of `p` rows to runs of 2p, from distance p to `lowest`."""
+    """Yield the comparators that merge sorted runs of p rows, from distance p to `lowest`."""
     k = p
     while k >= lowest:
         for j in range(k % p, rows - k, 2 * k):
@@ -127,7 +127,7 @@ def _exchange(comparators: tuple[Pair, ...], wires: int) -> Any:
     own operand into a masked store, at a third of the speed.
     """
 
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic
     def exchange(context, block, table, line):  # type: ignore[no-untyped-def]
         def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
             data, offsets = (

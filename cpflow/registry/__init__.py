@@ -3,6 +3,7 @@
 from cpflow.registry.chains import ChainMode, TreeLine
 from cpflow.registry.explain import Explanation, Gap, Outcome
 from cpflow.registry.lookup import Lookups
+from cpflow.registry.raws import RawPlace
 from cpflow.registry.records import (
     Certification,
     Collection,
@@ -38,6 +39,7 @@ __all__ = [
     "Lineage",
     "Lookups",
     "Outcome",
+    "RawPlace",
     "RawUse",
     "Registry",
     "Removal",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, select
 
@@ -15,6 +15,18 @@ from cpflow.registry.database import is_one_of
 from cpflow.registry.instruments import instrument_id, instrument_ids
 from cpflow.registry.part import RegistryPart
 from cpflow.registry.records import CollectionType
+
+
+class RawPlace(NamedTuple):
+    """A raw file as the registry knows it."""
+
+    instrument: str
+    exposure: int
+    detector: int
+    run: str
+    path: str
+    size: int
+    checksum: str
 
 
 class Raws(RegistryPart):
@@ -52,6 +64,26 @@ class Raws(RegistryPart):
             condition = and_(*conditions)
             found = raws_where(connection, condition, collections)
         return [found[key] for key in sorted(found)]
+
+    def raw_places(self) -> list[RawPlace]:
+        """Return where every raw file lies, without the layouts, by run, exposure and detector."""
+        table, instrument, run = schema.raw, schema.instrument, schema.collection
+        query = (
+            select(
+                instrument.c.name.label("instrument"),
+                table.c.exposure,
+                table.c.detector,
+                run.c.name.label("run"),
+                table.c.path,
+                table.c.size,
+                table.c.checksum,
+            )
+            .join(instrument, instrument.c.id == table.c.instrument_id)
+            .join(run, run.c.id == table.c.run_id)
+            .order_by(run.c.name, table.c.exposure, table.c.detector)
+        )
+        with self._db.read() as connection:
+            return [RawPlace(*row) for row in connection.execute(query)]
 
     def detectors_of(
         self, exposures: Collection[int], *, instrument: str | None = None

@@ -15,6 +15,7 @@ from cpflow.registry.certify_from import CertifyFrom
 from cpflow.registry.chains import ChainChanges
 from cpflow.registry.check import Checking
 from cpflow.registry.collections import Collections
+from cpflow.registry.curation import Curation
 from cpflow.registry.database import Database
 from cpflow.registry.datasets import Datasets
 from cpflow.registry.explain import Explaining
@@ -45,6 +46,7 @@ class Registry(
     Provenance,
     Certifications,
     CertifyFrom,
+    Curation,
     Lookup,
     Explaining,
     Tags,

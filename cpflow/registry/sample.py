@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
-from random import Random
 from typing import TypeVar
 
 from cpflow.errors import UsageError
@@ -44,21 +44,25 @@ def sample(exposures: Iterable[E], n: int, per: str = "day_obs", seed: int = 1) 
     """
     if n < 0:
         raise UsageError(f"a sample cannot have {n} exposures")
-    ordered = sorted(exposures, key=_identity)
     groups: dict[object, list[E]] = {}
-    for exposure in ordered:
+    for exposure in exposures:
         groups.setdefault(_value(exposure, per), []).append(exposure)
-    random = Random(seed)  # noqa: S311  reproducible on purpose
+    # Ranks by hash are the same on every machine and with every version of Python, and one more
+    # exposure does not shuffle all the others.
     for members in groups.values():
-        random.shuffle(members)
+        members.sort(key=lambda one: (_rank(seed, *_identity(one)), _identity(one)))
+    waiting = [groups[value] for value in sorted(groups, key=lambda value: _rank(seed, per, value))]
     chosen: list[E] = []
-    waiting = list(groups.values())
+    turn = 0
     while waiting and len(chosen) < n:
-        room = n - len(chosen)
-        turn = waiting if len(waiting) <= room else random.sample(waiting, room)
-        chosen.extend(members.pop() for members in turn)
-        waiting = [members for members in waiting if members]
+        chosen.extend(members[turn] for members in waiting[: n - len(chosen)])
+        turn += 1
+        waiting = [members for members in waiting if len(members) > turn]
     return sorted(chosen, key=_identity)
+
+
+def _rank(seed: int, *what: object) -> bytes:
+    return hashlib.sha256(repr((seed, *what)).encode()).digest()
 
 
 def _identity(exposure: Exposure) -> tuple[str, int]:

@@ -28,6 +28,7 @@ from cpflow.registry.records import (
     DetectorRecord,
     Lineage,
     RawUse,
+    RunState,
 )
 from cpflow.registry.tags import associate
 from cpflow.timespan import Timespan, from_iso, isoformat
@@ -249,7 +250,7 @@ def _as_collection(one: Mapping[str, Any]) -> Collection:
         one["name"],
         CollectionType(one["type"]),
         one["doc"],
-        state=one["state"],
+        state=None if one["state"] is None else RunState(one["state"]),
         facts=one["facts"],
         children=tuple(one["children"]),
     )

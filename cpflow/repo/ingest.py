@@ -14,6 +14,7 @@ from typing import Literal
 
 from cpflow.errors import CpflowError, NoDataError, RawError
 from cpflow.exposure import Exposure, RawFile
+from cpflow.io.checksum import file_checksum
 from cpflow.io.instrument import Instrument, geometry_of
 from cpflow.io.raw import ScannedRaw, scan_raw
 from cpflow.repo.repository import Repository
@@ -236,6 +237,14 @@ def _transferred(
     target = root / "raw" / exposure.instrument / str(exposure.day_obs) / path.name
     stored = replace(raw, path=target.relative_to(root).as_posix())
     if target.exists():
+        # Left by a process that died before it was registered, or ingested already.
+        if file_checksum(target) != raw.checksum:
+            raise RawError(
+                f"cannot be transferred: {target} is another file",
+                file=str(path),
+                exposure=exposure.exposure,
+                hint="rename one of them, or ingest with --transfer direct",
+            )
         return stored
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")

@@ -26,6 +26,27 @@ CONFIG = "cpflow.yaml"
 _SQLITE = "registry.sqlite"
 
 
+def read_config(root: Path) -> dict[str, Any]:
+    """Return the configuration of the repository in a directory.
+
+    Raises
+    ------
+    UsageError
+        If it holds none.
+    """
+    import yaml
+
+    try:
+        config: dict[str, Any] = yaml.safe_load((root / CONFIG).read_text())
+    except (OSError, ValueError) as error:
+        shown = str(root) if len(str(root)) <= 200 else f"{str(root)[:197]}..."
+        raise UsageError(
+            f"{shown} is not a cpflow repository",
+            hint="make one: cpflow init REPO --instrument NAME",
+        ) from error
+    return config
+
+
 class Repository:
     """Registry and store under one root directory.
 
@@ -36,18 +57,9 @@ class Repository:
     """
 
     def __init__(self, root: str | Path) -> None:
-        import yaml
-
         self.root = Path(root).resolve()
-        try:
-            config = yaml.safe_load((self.root / CONFIG).read_text())
-        except FileNotFoundError as error:
-            raise UsageError(
-                f"{root} is not a cpflow repository",
-                hint=f"make one: cpflow init {root} --instrument NAME",
-            ) from error
-        self.config: dict[str, Any] = config
-        self.registry = Registry.open(config.get("registry") or str(self.root / _SQLITE))
+        self.config = read_config(Path(root))
+        self.registry = Registry.open(self.config.get("registry") or str(self.root / _SQLITE))
         self.store = Store(self.root)
         self._instruments: dict[str, Instrument] = {}
 
@@ -95,6 +107,23 @@ class Repository:
         if loaded is not None:
             repository.register_instrument(loaded)
         return repository
+
+    @classmethod
+    def upgrade(cls, root: str | Path) -> tuple[str, str]:
+        """Bring a repository of an older cpflow up to date, in place.
+
+        Returns
+        -------
+        tuple of str
+            The version of the registry's schema before and after.
+        """
+        path = Path(root).resolve()
+        url = read_config(path).get("registry") or str(path / _SQLITE)
+        before, after = Registry.upgrade(url)
+        with Registry.open(url) as registry:
+            for name, dimensions in DIMENSIONS.items():
+                registry.register_dataset_type(DatasetType(name, dimensions, True))
+        return before, after
 
     def close(self) -> None:
         """Give back database connections."""

@@ -14,7 +14,7 @@ from cpflow.io.zarr_product import content_hash, provenance_attributes, write_pr
 from cpflow.products import product_spec
 from cpflow.scheduler.bands import BandRecord, read_band
 from cpflow.steps.finish import finish_image
-from cpflow.steps.geometry import place, to_detector_frame
+from cpflow.stack.geometry import place, to_detector_frame
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -1,6 +1,6 @@
 """Exposures of one detector as a lazy stack."""
 
-from cpflow.stack.frame import Context, Failure, Frame, Measurement, Operation
+from cpflow.stack.frame import Context, Failure, Frame, Measurement, Operation, Planes
 from cpflow.stack.stack import Measure, Stack, open_stack
 from cpflow.stack.tasks import BandStack, Source
 
@@ -12,6 +12,7 @@ __all__ = [
     "Measure",
     "Measurement",
     "Operation",
+    "Planes",
     "Source",
     "Stack",
     "open_stack",

@@ -50,11 +50,46 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
+class Planes:
+    """The pixels of an image calibration that belong to a frame.
+
+    Parameters
+    ----------
+    image : array of float32, shape (amp, rows, columns)
+        Imaging pixels in the readout frame.
+    rows : range
+        The imaging rows held.
+    variance : array of float32 or None
+    mask : array of uint16 or None
+    attrs : mapping
+        Attributes of the calibration's image: its units.
+    """
+
+    image: npt.NDArray[np.float32]
+    rows: range
+    variance: npt.NDArray[np.float32] | None = None
+    mask: Mask | None = None
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+
+    def part(self, rows: range) -> Planes:
+        """Return some of the rows, as views."""
+        inner = slice(rows.start - self.rows.start, rows.stop - self.rows.start)
+        return Planes(
+            self.image[:, inner],
+            rows,
+            None if self.variance is None else self.variance[:, inner],
+            None if self.mask is None else self.mask[:, inner],
+            self.attrs,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
     """What an operation may know besides the frame.
 
     `measured` holds what the measure pass found for this exposure; `shared` what all exposures
-    have in common (a defect list, a calibration's rows). `want_variance` asks for a variance plane.
+    have in common: a defect list, or the `Planes` of a calibration. `want_variance` asks for a
+    variance plane.
     """
 
     detector: Detector

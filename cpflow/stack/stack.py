@@ -22,15 +22,18 @@ import numpy as np
 import numpy.typing as npt
 
 from cpflow.camera import Detector
-from cpflow.errors import NoDataError
+from cpflow.errors import NoDataError, ProductError
 from cpflow.exposure import Exposure, RawFile
 from cpflow.stack.frame import Measurement, Operation
+from cpflow.stack.geometry import detector_spans
 from cpflow.stack.tasks import (
     Reduction,
     Source,
     frame_planes,
     gather,
     measure_exposure,
+    padded,
+    planes_of,
     reduce_band,
 )
 
@@ -73,6 +76,7 @@ class Stack:
     operations: tuple[Operation, ...] = ()
     measures: tuple[Measure, ...] = ()
     shared: Mapping[str, Any] = field(default_factory=dict)
+    images: Mapping[str, xr.Dataset] = field(default_factory=dict)
 
     @property
     def exposures(self) -> tuple[Exposure, ...]:
@@ -100,6 +104,8 @@ class Stack:
                 self.operations,
                 self.measures,
                 self.drop_bad,
+                dict(self.shared),
+                dict(self.images),
             )
         )
 
@@ -116,6 +122,31 @@ class Stack:
         """Return the stack with a value that all operations may use; it may be delayed."""
         return replace(self, shared={**self.shared, name: value})
 
+    def apply(self, name: str, calibration: xr.Dataset) -> Stack:
+        """Return the stack with an image calibration that operations may use.
+
+        They find its `Planes` under this name: a task gets just the rows that it works on.
+
+        Parameters
+        ----------
+        name : str
+        calibration : xarray.Dataset
+            `image` and, where there are, `variance` and `mask`, with dimensions (y, x) in the
+            detector frame.
+
+        Raises
+        ------
+        ProductError
+            If it has another shape than the detector.
+        """
+        if calibration["image"].shape != self.detector.shape:
+            raise ProductError(
+                f"{name} has shape {calibration['image'].shape}, detector {self.detector.id} "
+                f"has {self.detector.shape}"
+            )
+        lazy = calibration if calibration["image"].chunks else calibration.chunk()
+        return replace(self, images={**self.images, name: lazy})
+
     # -- the lazy graph ---------------------------------------------------------------------
 
     def _sources(self) -> Any:
@@ -124,10 +155,32 @@ class Stack:
         # One node of the graph holds all layouts; thousands of tasks refer to it by its key.
         return delayed(_Keep(self.sources), name=f"sources-{self.token[:16]}", traverse=False)
 
+    def _shared(self, rows: range) -> dict[str, Any]:
+        """Return what all exposures have in common for some imaging rows."""
+        from dask.delayed import delayed
+
+        values = dict(self.shared)
+        spans = detector_spans(self.detector, rows)
+        for name, calibration in self.images.items():
+            parts = {
+                variable: [(y0, calibration[variable].data[y0:y1]) for y0, y1 in spans]
+                for variable in ("image", "variance", "mask")
+                if variable in calibration
+            }
+            values[name] = delayed(planes_of, pure=False)(
+                self.detector,
+                rows,
+                parts,
+                dict(calibration["image"].attrs),
+                dask_key_name=f"rows-{name}-{rows.start}-{rows.stop}-{self.token[:16]}",
+            )
+        return values
+
     def _measured(self, sources: Any) -> list[dict[str, Any]]:
         from dask.delayed import delayed
 
         token = self.token[:16]
+        shared = self._shared(range(self.detector.imaging_shape[0]))
         values: list[dict[str, Any]] = [{} for _ in self.sources]
         for measure in self.measures:
             task = delayed(measure_exposure, pure=False)
@@ -138,7 +191,7 @@ class Stack:
                     self.detector,
                     self.operations[: measure.stage],
                     dict(values[i]),
-                    dict(self.shared),
+                    shared,
                     measure.measurement,
                     dask_key_name=f"measure-{measure.name}-{source.exposure.exposure}-{token}",
                 )
@@ -183,7 +236,7 @@ class Stack:
                 rows,
                 self.operations,
                 measured,
-                dict(self.shared),
+                self._shared(padded(rows, self.operations, self.detector)),
                 self.drop_bad,
                 reduction,
                 tuple(outputs),
@@ -249,6 +302,7 @@ class Stack:
         measured = self._measured(sources)
         task = delayed(frame_planes, pure=False, nout=3)
         token = self.token[:16]
+        shared = self._shared(range(self.detector.imaging_shape[0]))
         planes: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
         for i, source in enumerate(self.sources):
             parts = task(
@@ -257,7 +311,7 @@ class Stack:
                 self.detector,
                 self.operations,
                 measured[i],
-                dict(self.shared),
+                shared,
                 dask_key_name=f"frame-{source.exposure.exposure}-{token}",
             )
             for plane, part, dtype in zip(

@@ -18,7 +18,8 @@ from cpflow.camera import Detector
 from cpflow.errors import BuildError, DataError, RawError
 from cpflow.exposure import Exposure, RawFile
 from cpflow.io.raw import adjusted_detector, read_rows
-from cpflow.stack.frame import Context, Failure, Frame, Measurement, Operation
+from cpflow.stack.frame import Context, Failure, Frame, Measurement, Operation, Planes
+from cpflow.stack.geometry import split_spans
 
 _TRANSIENT = {errno.EIO, errno.ESTALE, errno.EAGAIN, errno.ETIMEDOUT}
 _ATTEMPTS = 3
@@ -92,6 +93,23 @@ def process(
     for operation in operations:
         frame = operation(frame, context)
     return frame, context
+
+
+def padded(rows: range, operations: Sequence[Operation], detector: Detector) -> range:
+    """Return the imaging rows that operations must see to get `rows` right."""
+    halo = max((operation.halo for operation in operations), default=0)
+    return range(max(0, rows.start - halo), min(detector.imaging_shape[0], rows.stop + halo))
+
+
+def planes_of(
+    detector: Detector,
+    rows: range,
+    parts: Mapping[str, list[tuple[int, npt.NDArray[Any]]]],
+    attrs: Mapping[str, Any],
+) -> Planes:
+    """Turn detector rows of a calibration into the readout frame."""
+    split = {name: split_spans(detector, rows, pieces) for name, pieces in parts.items()}
+    return Planes(split["image"], rows, split.get("variance"), split.get("mask"), attrs)
 
 
 def measure_exposure(
@@ -196,16 +214,14 @@ def reduce_band(
     Exposures go through one by one, so that beside the stack itself only one frame is held.
     """
     indices = usable(sources, measured, drop_bad)
-    total = detector.imaging_shape[0]
-    halo = max((operation.halo for operation in operations), default=0)
-    padded = range(max(0, rows.start - halo), min(total, rows.stop + halo))
-    inner = slice(rows.start - padded.start, rows.stop - padded.start)
+    wide = padded(rows, operations, detector)
+    inner = slice(rows.start - wide.start, rows.stop - wide.start)
 
     def load(i: int, want_variance: bool) -> Frame:
         frame, _ = process(
             sources[indices[i]],
             detector,
-            padded,
+            wide,
             operations,
             measured[indices[i]],
             shared,

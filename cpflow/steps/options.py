@@ -76,6 +76,10 @@ class Isr(Options):
     """Overrides the camera's, adu."""
     overscan: Overscan = Overscan()
     parallel_overscan: ParallelOverscan = ParallelOverscan()
+    bias: bool = False
+    dark: bool = False
+    """Subtract the dark, scaled by the exposure's dark time."""
+    flat: bool = False
     defect: bool = True
     """Mask defects as BAD, if a defect list is found."""
     empirical_read_noise: bool = False

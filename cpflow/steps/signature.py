@@ -10,13 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from cpflow.camera import Detector
+from cpflow.errors import ConfigurationError, RawError
 from cpflow.kernels.interpolate import interpolate_rows
 from cpflow.kernels.masks import grow, widen_trails
 from cpflow.kernels.planes import BAD, INTRP, SAT, UNMASKEDNAN
 from cpflow.kernels.readout import subtract_overscan
 from cpflow.kernels.variance import variance_plane
-from cpflow.stack import Context, Frame, Stack
-from cpflow.steps.geometry import place, slabs
+from cpflow.stack import Context, Frame, Planes, Stack
+from cpflow.stack.geometry import place, slabs
+from cpflow.steps.images import check_units, divide, subtract
 from cpflow.steps.options import Isr
 from cpflow.steps.readout import MeasureReadout, Readout, saturation_levels
 
@@ -38,9 +40,24 @@ def isr(raw: Stack, calibrations: Mapping[str, Any], options: Isr) -> Stack:
     Returns
     -------
     Stack
-        Overscan-subtracted, trimmed, masked exposures, adu.
+        Overscan-subtracted, trimmed, masked and corrected exposures, adu.
+
+    Raises
+    ------
+    ConfigurationError
+        If a calibration that `options` ask for is missing, or the signature is removed already.
     """
+    if any(isinstance(operation, RemoveSignature) for operation in raw.operations):
+        raise ConfigurationError("the instrument signature of these exposures is removed already")
     stack = raw.measure(READOUT, MeasureReadout(options))
+    for name in ("bias", "dark", "flat"):
+        if getattr(options, name):
+            if name not in calibrations:
+                raise ConfigurationError(
+                    f"isr.{name} is on, but there is no {name}",
+                    hint=f"build one and put its collection into -i, or -c isr.{name}=false",
+                )
+            stack = stack.apply(name, calibrations[name])
     if options.defect and DEFECTS in calibrations:
         stack = stack.share(DEFECTS, defect_boxes(calibrations[DEFECTS]))
     return stack.then(RemoveSignature(options))
@@ -76,15 +93,42 @@ class RemoveSignature:
         image, mask = _subtract(raw, rows, readout, detector, options)
         out = Frame(image, rows, mask, trimmed=True, units=frame.units)
         _flag_bad(out, readout, context)
+        if options.bias:
+            subtract(out, _planes("bias", context, out.units))
         if options.variance and context.want_variance:
-            out.variance = _variance(out, readout, detector, options)
-        if options.nan_mask and raw.dtype.kind == "f":
+            variance = _variance(out, readout, detector, options)
+            bias = context.shared["bias"].part(rows) if options.bias else None
+            if bias is not None and bias.variance is not None:
+                variance += bias.variance
+            out.variance = variance
+        if options.dark:
+            subtract(out, _planes("dark", context, f"{out.units}/s"), _dark_time(context))
+        if options.flat:
+            divide(out, _planes("flat", context, "1"))
+        if options.nan_mask and (raw.dtype.kind == "f" or options.flat):
             unknown = ~np.isfinite(image)
             if unknown.any():
                 out.writable_mask()[unknown] |= np.uint16(UNMASKEDNAN)
         if out.mask is not None:
             _repair(out, detector, options)
         return out
+
+
+def _planes(name: str, context: Context, units: str) -> Planes:
+    planes: Planes = context.shared[name]
+    check_units(name, planes, units)
+    return planes
+
+
+def _dark_time(context: Context) -> float:
+    """Return the seconds of dark current (spec 2.10)."""
+    time = context.exposure.dark_time
+    if time is None or not np.isfinite(time):
+        raise RawError(
+            "it has no dark time, so its dark current is unknown",
+            hint="mend DARKTIME in its header, or -c isr.dark=false",
+        )
+    return time
 
 
 def _subtract(

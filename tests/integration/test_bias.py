@@ -13,7 +13,7 @@ import cpflow
 from cpflow.errors import MissingCalibrationError
 from cpflow.io.zarr_product import content_hash
 from cpflow.scheduler import Profile
-from cpflow.steps.geometry import to_detector_frame
+from cpflow.stack.geometry import to_detector_frame
 
 QUERY = "instrument='LATISS' AND detector=0"
 

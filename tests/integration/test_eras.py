@@ -9,7 +9,7 @@ import reference
 from astropy.io import fits
 
 from cpflow.share import share_directory
-from cpflow.steps.geometry import to_detector_frame
+from cpflow.stack.geometry import to_detector_frame
 
 QUERY = "instrument='LATISS' AND detector=0"
 

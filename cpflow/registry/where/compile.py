@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -22,6 +23,7 @@ from sqlalchemy import (
     or_,
     true,
 )
+from sqlalchemy.ext.compiler import compiles
 
 from cpflow.registry.database import is_one_of
 from cpflow.registry.names import nearest
@@ -45,6 +47,29 @@ from cpflow.registry.where.scope import Kind, Scope
 from cpflow.timespan import Instant, Timespan
 
 _NUMBERS = (Kind.INT, Kind.FLOAT)
+_COMPARISONS: Mapping[str, Callable[[Any, Any], ColumnElement[bool]]] = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+class _Parenthesised(ColumnElement[bool]):
+    """A condition that SQLAlchemy must not merge into the chain around it."""
+
+    inherit_cache = False
+    type = Boolean()
+
+    def __init__(self, inner: ColumnElement[bool]) -> None:
+        self.inner = inner
+
+
+@compiles(_Parenthesised)
+def _parenthesised(element: _Parenthesised, compiler: Any, **options: Any) -> str:
+    return f"({compiler.process(element.inner, **options)})"
 
 
 def compile_where(
@@ -95,8 +120,8 @@ class _Compiler(Resolver):
                 return Typed(-number.sql if node.operator == "-" else number.sql, number.kind)
             case Binary("OVERLAPS", _, _, _):
                 return self.overlap(node)
-            case Binary(operator, _, _, _):
-                is_sum = operator in ("+", "-", "*", "/", "%")
+            case Binary(sign, _, _, _):
+                is_sum = sign in ("+", "-", "*", "/", "%")
                 return self.arithmetic(node) if is_sum else self.comparison(node)
             case In():
                 return self.membership(node)
@@ -114,7 +139,7 @@ class _Compiler(Resolver):
         # Databases limit how deep an expression may be, and a flat chain counts as deep.
         while len(terms) > 50:
             groups = [terms[i : i + 50] for i in range(0, len(terms), 50)]
-            terms = [joined(*group).self_group() for group in groups]
+            terms = [_Parenthesised(joined(*group)) for group in groups]
         return Typed(joined(*terms), Kind.BOOL)
 
     def number(self, node: Node) -> Typed:
@@ -162,15 +187,8 @@ class _Compiler(Resolver):
             raise self.error(f"{left.kind} cannot be compared with {right.kind}", node, hint)
         if not equality and kinds & {Kind.BOOL, Kind.UUID}:
             raise self.error(f"{left.kind}: no order", node)
-        operators = {
-            "=": left.sql == right.sql,
-            "!=": left.sql != right.sql,
-            "<": left.sql < right.sql,
-            "<=": left.sql <= right.sql,
-            ">": left.sql > right.sql,
-            ">=": left.sql >= right.sql,
-        }
-        return Typed(operators[node.operator], Kind.BOOL)
+        compare = _COMPARISONS[node.operator]
+        return Typed(compare(left.sql, right.sql), Kind.BOOL)
 
     def overlap(self, node: Binary) -> Typed:
         """OVERLAPS between spans and times (spec W10)."""

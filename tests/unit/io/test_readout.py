@@ -320,9 +320,17 @@ def test_a_file_that_shrank_is_refused(compress, write_latiss, latiss, tmp_path)
     file = write_latiss(tmp_path / "raw.fits", compress=compress)
     (raw,) = scan_raw(file.path, latiss).raws
     os.truncate(file.path, file.path.stat().st_size // 2)
-    with pytest.raises(RawError, match="HDU") as caught:
+    with pytest.raises(RawError, match=r"truncated: it has \d+ bytes, it had \d+") as caught:
         read_frame(file.path, raw.layout, latiss.camera.detectors[0])
     assert "raw.fits" in str(caught.value)
+    os.truncate(file.path, 10_000_000)
+    with pytest.raises(RawError, match="has changed"):
+        read_frame(file.path, raw.layout, latiss.camera.detectors[0])
+    os.truncate(file.path, raw.size // 2)
+    # The same while it is being read.
+    layout = {**raw.layout, "size": file.path.stat().st_size}
+    with pytest.raises(RawError, match=r"HDU \d+: the file ends|HDU \d+: its table"):
+        read_frame(file.path, layout, latiss.camera.detectors[0])
 
 
 def test_damaged_tiles_are_refused(write_latiss, latiss, tmp_path):

@@ -13,7 +13,7 @@ def test_C3_the_same_again_is_a_no_op_and_another_type_is_refused(registry: Regi
     assert registry.register_collection("a", "RUN", doc="first")
     assert not registry.register_collection("a", "RUN", doc="second")
     assert registry.collection("a").doc == "first"
-    with pytest.raises(CollectionTypeError, match="exists as a RUN.*CHAINED"):
+    with pytest.raises(CollectionTypeError, match=r"exists as a RUN.*CHAINED"):
         registry.register_collection("a", "CHAINED")
     registry.set_doc("a", "third")
     assert registry.collection("a").doc == "third"

@@ -11,7 +11,7 @@ from cpflow.errors import RawError
 from cpflow.exposure import Exposure
 from cpflow.kernels.planes import BAD, INTRP, SAT, SUSPECT, UNMASKEDNAN
 from cpflow.stack import Context, Frame
-from cpflow.steps.geometry import assemble_array, split_array
+from cpflow.stack.geometry import assemble_array, split_array
 from cpflow.steps.options import Isr, Overscan, ParallelOverscan
 from cpflow.steps.readout import MeasureReadout
 from cpflow.steps.signature import RemoveSignature

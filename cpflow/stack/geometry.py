@@ -66,6 +66,45 @@ def split_array(detector: Detector, pixels: npt.NDArray[Any], rows: range) -> np
     return out
 
 
+def detector_spans(detector: Detector, rows: range) -> list[tuple[int, int]]:
+    """Return the detector rows that imaging `rows` of all amplifiers cover, as merged (y0, y1)."""
+    spans: list[tuple[int, int]] = []
+    for y0, y1 in sorted(
+        (box.y0, box.y1) for box in (place(amplifier, rows) for amplifier in detector.amplifiers)
+    ):
+        if spans and y0 <= spans[-1][1]:
+            spans[-1] = (spans[-1][0], max(spans[-1][1], y1))
+        else:
+            spans.append((y0, y1))
+    return spans
+
+
+def split_spans(
+    detector: Detector, rows: range, parts: list[tuple[int, npt.NDArray[Any]]]
+) -> npt.NDArray[Any]:
+    """Cut imaging `rows` of every amplifier out of pieces of a detector-frame image.
+
+    Parameters
+    ----------
+    detector : Detector
+    rows : range
+        Imaging rows, in the readout frame.
+    parts : list of (int, array of shape (rows, x))
+        The first detector row of each piece of `detector_spans`, and its pixels.
+
+    Returns
+    -------
+    array, shape (amp, rows, columns), in the readout frame
+    """
+    columns = detector.imaging_shape[1]
+    out = np.empty((len(detector.amplifiers), len(rows), columns), parts[0][1].dtype)
+    for i, amplifier in enumerate(detector.amplifiers):
+        box = place(amplifier, rows)
+        y0, pixels = next(p for p in parts if p[0] <= box.y0 and box.y1 <= p[0] + len(p[1]))
+        out[i] = to_detector_frame(amplifier, pixels[box.y0 - y0 : box.y1 - y0, box.columns])
+    return out
+
+
 @dataclass(frozen=True, slots=True)
 class Slab:
     """Detector rows that a band covers without a gap: `y0` up, `parts` from bottom to top.

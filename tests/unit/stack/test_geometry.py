@@ -8,7 +8,7 @@ import xarray as xr
 
 from cpflow.camera import Amplifier, Box, Detector, Source
 from cpflow.errors import InstrumentError
-from cpflow.steps.geometry import assemble, assemble_array, place, slabs, split_array
+from cpflow.stack.geometry import assemble, assemble_array, place, slabs, split_array
 
 
 def amplifier(name, x0, y0, width, height, flip_x=False, flip_y=False):

@@ -1,0 +1,58 @@
+"""Removing runs with their files: the records first, in one transaction, then the files."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from cpflow.errors import CpflowError
+from cpflow.registry import Removal
+from cpflow.repo.repository import Repository
+
+logger = logging.getLogger(__name__)
+
+
+def remove_runs(
+    repository: Repository,
+    patterns: str | Sequence[str],
+    *,
+    force: bool = False,
+    unlink: bool = False,
+    dry_run: bool = False,
+) -> Removal:
+    """Remove RUNs, their datasets and the files of those (spec C22, C23).
+
+    Raw files are left where they are. If the process dies between the transaction and the last
+    file, what is left over belongs to no run: `cpflow doctor --clean` removes it.
+
+    Parameters
+    ----------
+    repository : Repository
+    patterns : str or sequence of str
+        Names or globs.
+    force : bool
+        Although certifications, tags or chains would lose something.
+    unlink : bool
+        Take the runs out of chains that hold them.
+    dry_run : bool
+        Only say what would go.
+
+    Raises
+    ------
+    NoDataError
+        If no run matches.
+    ConflictError
+        If certifications or tags would be lost, and `force` is not given.
+    CollectionError
+        If a chain holds a run, and neither `unlink` nor `force` is given.
+    """
+    registry = repository.registry
+    if dry_run:
+        return registry.plan_run_removal(patterns)
+    removed = registry.remove_runs(patterns, force=force, unlink=unlink)
+    for path in removed.paths:
+        try:
+            repository.store.remove(path)
+        except (OSError, CpflowError) as error:
+            logger.warning("%s could not be deleted: %s", path, error)
+    return removed
