@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 # command line start without numpy, xarray or a database.
 _PUBLIC = {
     "Combine": "cpflow.steps",
+    "CosmicRays": "cpflow.steps",
     "CpflowError": "cpflow.errors",
     "GraphConfig": "cpflow.graph.config",
     "Isr": "cpflow.steps",
@@ -24,11 +25,13 @@ _PUBLIC = {
     "assemble": "cpflow.steps",
     "combine": "cpflow.steps",
     "isr": "cpflow.steps",
+    "reject_cosmic_rays": "cpflow.steps",
     "open_stack": "cpflow.stack",
 }
 
 __all__ = [
     "Combine",
+    "CosmicRays",
     "CpflowError",
     "GraphConfig",
     "Isr",
@@ -41,6 +44,7 @@ __all__ = [
     "combine",
     "isr",
     "open_stack",
+    "reject_cosmic_rays",
 ]
 
 if TYPE_CHECKING:
@@ -49,7 +53,16 @@ if TYPE_CHECKING:
     from cpflow.graph.select import Select
     from cpflow.session import Repo
     from cpflow.stack import open_stack
-    from cpflow.steps import Combine, Isr, Overscan, assemble, combine, isr
+    from cpflow.steps import (
+        Combine,
+        CosmicRays,
+        Isr,
+        Overscan,
+        assemble,
+        combine,
+        isr,
+        reject_cosmic_rays,
+    )
     from cpflow.timespan import Timespan
 
 

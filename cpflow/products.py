@@ -108,11 +108,15 @@ def mask_attributes() -> dict[str, object]:
 _MASK = MASK_DTYPE.__name__ if isinstance(MASK_DTYPE, type) else str(MASK_DTYPE)
 
 
+def squared(unit: str) -> str:
+    """Return the unit of a variance: ``adu/s`` gives ``adu2/s2``."""
+    return "1" if unit == "1" else "/".join(f"{part}2" for part in unit.split("/"))
+
+
 def _image_variables(units: tuple[str, ...]) -> tuple[Variable, ...]:
-    squared = tuple("1" if unit == "1" else f"{unit}2" for unit in units)
     return (
         Variable("image", ("y", "x"), "float32", units, finite=True, meaning="combined value"),
-        Variable("variance", ("y", "x"), "float32", squared, meaning="variance of `image`"),
+        Variable("variance", ("y", "x"), "float32", tuple(map(squared, units)), meaning="variance"),
         Variable("mask", ("y", "x"), _MASK, ("1",), meaning="bits of `flag_meanings`"),
         Variable("n_used", ("y", "x"), "uint16", ("1",), True, meaning="exposures averaged"),
         Variable("scale", ("exposure",), "float64", (), True, meaning="divisor of each exposure"),
@@ -148,10 +152,15 @@ def _image_variables(units: tuple[str, ...]) -> tuple[Variable, ...]:
     )
 
 
+_COSMIC_RAYS = Variable(
+    "cosmic_ray_pixels", ("exposure",), "int64", ("1",), True, meaning="pixels of cosmic rays"
+)
 _DETECTOR = ("instrument", "detector")
 _FILTER = ("instrument", "detector", "physical_filter")
 
 BIAS = ProductSpec("bias", _DETECTOR, _image_variables(("adu", "electron")), exposure_time=0.0)
+DARK = ProductSpec("dark", _DETECTOR, (*_image_variables(("adu/s", "electron/s")), _COSMIC_RAYS))
+FLAT = ProductSpec("flat", _FILTER, _image_variables(("1",)))
 DEFECTS = ProductSpec(
     "defects",
     _DETECTOR,
@@ -175,7 +184,9 @@ CROSSTALK = ProductSpec(
     ),
 )
 
-SPECS: Mapping[str, ProductSpec] = {spec.name: spec for spec in (BIAS, DEFECTS, CROSSTALK)}
+SPECS: Mapping[str, ProductSpec] = {
+    spec.name: spec for spec in (BIAS, DARK, FLAT, DEFECTS, CROSSTALK)
+}
 
 # Dimensions of every calibration type, known before each product's variables are (spec registry 1).
 DIMENSIONS: Mapping[str, tuple[str, ...]] = {

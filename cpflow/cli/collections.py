@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cpflow.cli.output import table_format
+
 if TYPE_CHECKING:
     from cpflow.registry import Collection, Registry
 
@@ -18,12 +20,12 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--chains",
-    type=click.Choice(["tree", "flatten", "no-children"]),
+    type=click.Choice(["tree", "inverse-tree", "table", "inverse-table", "flatten", "no-children"]),
     default="tree",
     show_default=True,
-    help="How to show what is in chains.",
+    help="How to show what is in chains; inverse: the chains that a collection is in.",
 )
-@click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table")
+@table_format
 def command(
     repo: str, patterns: tuple[str, ...], kinds: tuple[str, ...], chains: str, form: str
 ) -> None:
@@ -32,7 +34,7 @@ def command(
     from cpflow.repo import Repository
 
     wanted = {kind.upper() for kind in comma_list(kinds)}
-    rows = []
+    rows: list[dict[str, str]] = []
     with Repository(repo) as repository:
         registry = repository.registry
         for name in registry.collection_names(comma_list(patterns) or None):
@@ -43,10 +45,17 @@ def command(
                 names = registry.flatten([name])
                 rows += [_row(registry.collection(child), 0) for child in names]
                 continue
-            rows.append(_row(collection, 0))
-            if chains == "tree":
-                rows += _children(registry, collection, 1)
-    show_table(["collection", "type", "state"], rows, form)
+            row = _row(collection, 0)
+            rows.append(row)
+            if chains == "table":
+                row["children"] = ", ".join(collection.children)
+            elif chains == "inverse-table":
+                row["parents"] = ", ".join(registry.parents(name))
+            elif chains in ("tree", "inverse-tree"):
+                rows += _below(registry, collection, 1, inverse=chains == "inverse-tree")
+    names = ["collection", "type", "state"]
+    names += {"table": ["children"], "inverse-table": ["parents"]}.get(chains, [])
+    show_table(names, rows, form)
 
 
 def _row(collection: Collection, depth: int) -> dict[str, str]:
@@ -57,10 +66,13 @@ def _row(collection: Collection, depth: int) -> dict[str, str]:
     }
 
 
-def _children(registry: Registry, collection: Collection, depth: int) -> list[dict[str, str]]:
+def _below(
+    registry: Registry, collection: Collection, depth: int, *, inverse: bool
+) -> list[dict[str, str]]:
     rows: list[dict[str, str]] = []
-    for name in collection.children:
-        child = registry.collection(name)
-        rows.append(_row(child, depth))
-        rows += _children(registry, child, depth + 1)
+    names = registry.parents(collection.name) if inverse else collection.children
+    for name in names:
+        one = registry.collection(name)
+        rows.append(_row(one, depth))
+        rows += _below(registry, one, depth + 1, inverse=inverse)
     return rows

@@ -26,14 +26,18 @@ def command(
     overwrite: bool,
     **named: Any,
 ) -> None:
-    """Write a product as a FITS file: image, variance, mask, and its inputs in the header."""
+    """Write a product as one file.
+
+    Images become FITS: image, variance, mask, and their inputs in the header. Defects and crosstalk
+    become ECSV tables.
+    """
     from cpflow.repo import Repository
-    from cpflow.repo.export import export_fits
+    from cpflow.repo.export import export_product
 
     path = Path(target)
     if path.exists() and not overwrite:
         raise UsageError(f"{target} exists", hint="--overwrite replaces it")
     with Repository(repo) as repository:
         ref = find_product(repository, collection, product, **named)
-        export_fits(repository, ref, path)
+        export_product(repository, ref, path)
     click.echo(target)

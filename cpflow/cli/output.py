@@ -10,12 +10,76 @@ from typing import Any
 
 import click
 
+from cpflow.errors import UsageError
 from cpflow.timespan import Timespan
+
+table_format = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json"]),
+    default="table",
+    show_default=True,
+    help="How to print the list.",
+)
+
+
+def confirm(question: str, *, yes: bool) -> bool:
+    """Ask, unless `yes` says that the answer is known.
+
+    Raises
+    ------
+    UsageError
+        If there is nobody to answer.
+    """
+    if yes:
+        return True
+    try:
+        return click.confirm(question, err=True)
+    except click.exceptions.Abort:
+        raise UsageError("nobody answers", hint="--yes goes on without asking") from None
+
+
+def integers(values: Iterable[str], option: str) -> list[int]:
+    """Read integers that may be comma-separated, repeated, or ranges ``0..8``.
+
+    Raises
+    ------
+    UsageError
+        If a text is none of these.
+    """
+    found: list[int] = []
+    for text in given_list(values, option):
+        first, dots, last = text.partition("..")
+        try:
+            begin = int(first)
+            end = int(last) if dots else begin
+        except ValueError:
+            raise UsageError(
+                f"{option}: {text[:40]!r} is not a number", hint="as in 0,3 or 0..8"
+            ) from None
+        if not 0 <= end - begin <= 10_000:
+            raise UsageError(f"{option}: {text[:40]!r} is not a range", hint="as in 0..8")
+        found += range(begin, end + 1)
+    return found
 
 
 def comma_list(values: Iterable[str]) -> list[str]:
     """Split arguments that may be comma-separated, repeated, or both."""
     return [part.strip() for value in values for part in value.split(",") if part.strip()]
+
+
+def given_list(values: Iterable[str], what: str) -> list[str]:
+    """Split as `comma_list`, but refuse an empty text: it comes from an unset shell variable.
+
+    Raises
+    ------
+    UsageError
+        If a text is empty.
+    """
+    texts = list(values)
+    if any(not text.strip(" ,") for text in texts):
+        raise UsageError(f"{what} is empty (an unset variable?)")
+    return comma_list(texts)
 
 
 def show_json(value: Any) -> None:

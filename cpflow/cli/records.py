@@ -11,17 +11,6 @@ from cpflow.errors import UsageError
 
 logger = logging.getLogger(__name__)
 
-_DEFAULT = (
-    "exposure",
-    "day_obs",
-    "seq_num",
-    "observation_type",
-    "exposure_time",
-    "dark_time",
-    "physical_filter",
-    "target_name",
-    "timespan",
-)
 _LIMIT = 20000
 
 
@@ -65,6 +54,7 @@ def command(
     """
     from cpflow.cli.output import comma_list, show_table
     from cpflow.repo import Repository
+    from cpflow.repo.exposures import COLUMNS
 
     with Repository(repo) as repository:
         if element != "exposure":
@@ -86,7 +76,7 @@ def command(
     if form == "ids":
         click.echo(", ".join(str(record.exposure) for record in records))
         return
-    shown = comma_list([columns]) if columns else list(_DEFAULT)
+    shown = comma_list([columns]) if columns else [*COLUMNS, "timespan"]
     table = [_row(record) for record in records]
     for name in shown:
         if table and name not in table[0]:

@@ -116,9 +116,9 @@ def describe(plan: Plan) -> dict[str, Any]:
                 "instrument": p.instrument,
                 "detector": p.detector.id,
                 "physical_filter": p.physical_filter,
+                **asdict(p.facts),
                 "exposures": [e.exposure for e, _ in p.raws],
                 "calibrations": {name: str(ref) for name, ref in p.calibrations.items()},
-                **asdict(p.facts),
             }
             for p in plan.products
         ],

@@ -82,7 +82,7 @@ def read_crosstalk(
         values = np.asarray(table[column][0])
         if values.size != count * count or values.dtype.kind not in "fiub":
             raise ProductError(f"{path}: {column} is not a matrix of {count} x {count} numbers")
-        matrix = values.reshape(count, count).astype(dtype)
+        matrix: Any = values.reshape(count, count).astype(dtype)
         variables[name] = (_AMPS, matrix, {"units": units.format(unit)})
     product = xr.Dataset(
         variables,
@@ -107,7 +107,7 @@ def write_crosstalk(path: Path, product: xr.Dataset, meta: Mapping[str, Any]) ->
     from astropy.table import Table
 
     count = product.sizes["source_amp"]
-    columns = {
+    columns: dict[str, Any] = {
         column: product[name].values.astype(dtype).reshape(1, count * count)
         for name, (column, dtype, _) in _COLUMNS.items()
         if name in product

@@ -73,7 +73,7 @@ def subtract_overscan(
 
     Notes
     -----
-    Spec 2.2 steps 1, 3, 4 and 6; 2.5; 2.6 point 6. Differences are taken in float64 and rounded once.
+    Spec 2.2 steps 1, 3, 4 and 6; 2.5; 2.6 point 6. Differences are float64, rounded once.
     """
     amplifiers, rows, _ = raw.shape
     image = np.empty((amplifiers, rows, columns.shape[1]), np.float32)

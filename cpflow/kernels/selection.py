@@ -78,7 +78,7 @@ def _part(values: npt.NDArray[np.float64], ranks: npt.NDArray[np.int64]) -> None
     for rank in ranks:
         # numpy has vector code for one rank at a time, not for several.
         values[start:].partition(rank - start)
-        start = rank
+        start = rank + 1
 
 
 def quantiles(

@@ -17,26 +17,22 @@ from sqlalchemy import (
     ARRAY,
     ColumnElement,
     Connection,
-    Engine,
     Table,
     any_,
-    create_engine,
     event,
-    exc,
     func,
     literal,
     select,
     text,
 )
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from cpflow.errors import ConflictError, CpflowError, UsageError
 from cpflow.registry import schema
+from cpflow.registry.engine import as_url, postgresql_engine, sqlite_engine, translated
 
 # Any number that is the same in every process: "cpflow" in ASCII.
 _CHAIN_LOCK = 0x6370666C6F77
-_DIALECTS = ("sqlite", "postgresql")
 
 
 class Database:
@@ -55,13 +51,13 @@ class Database:
     def __init__(
         self, url_or_path: str | Path, *, timeout: float = 60.0, create: bool = False
     ) -> None:
-        self.url = _as_url(url_or_path)
+        self.url: URL = as_url(url_or_path)
         self.timeout = timeout
         self.dialect = self.url.get_backend_name()
         if self.dialect == "sqlite":
-            self.engine = _sqlite_engine(self.url, timeout, create)
+            self.engine = sqlite_engine(self.url, timeout, create=create)
         else:
-            self.engine = _postgresql_engine(self.url, timeout)
+            self.engine = postgresql_engine(self.url, timeout)
         self._pid = os.getpid()
 
     @property
@@ -110,7 +106,7 @@ class Database:
             # A fork must not share its parent's connections.
             self.engine.dispose(close=False)
             self._pid = os.getpid()
-        with _translated(self), self.engine.connect() as bare:
+        with translated(self.url, self.timeout), self.engine.connect() as bare:
             connection = bare.execution_options(**self._options(write))
             with connection.begin():
                 yield connection
@@ -140,102 +136,19 @@ def lock_collections(connection: Connection, ids: Sequence[int]) -> None:
         ).all()
 
 
-def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows whose unique columns are not there yet; leave the others alone."""
+def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Insert rows whose unique columns are not there yet, and return how many were."""
     if not rows:
-        return
+        return 0
     if connection.dialect.name == "postgresql":
         from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 
-        connection.execute(postgresql_insert(table).on_conflict_do_nothing(), list(rows))
+        result = connection.execute(postgresql_insert(table).on_conflict_do_nothing(), list(rows))
     else:
         from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-        connection.execute(sqlite_insert(table).on_conflict_do_nothing(), list(rows))
-
-
-def _as_url(url_or_path: str | Path) -> URL:
-    shown = str(url_or_path)
-    if isinstance(url_or_path, str) and "://" in shown:
-        try:
-            url = make_url(shown)
-        except exc.ArgumentError:
-            raise UsageError("the address of the registry is not a URL") from None
-        if url.get_backend_name() not in _DIALECTS:
-            raise UsageError(
-                f"no registry in {url.get_backend_name()!r}",
-                hint="use a file, sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME",
-            )
-        if url.get_backend_name() == "postgresql":
-            return url.set(drivername="postgresql+psycopg")
-    else:
-        url = URL.create("sqlite", database=shown)
-    if not url.database or url.database == ":memory:":
-        raise UsageError("the registry needs a file: several processes share it")
-    return url
-
-
-def _sqlite_engine(url: URL, timeout: float, create: bool) -> Engine:
-    path = Path(url.database or "").absolute()
-    if not create and not path.is_file():
-        raise UsageError(f"there is no registry at {path}", hint="make one with 'cpflow init'")
-    engine = create_engine(
-        URL.create("sqlite", database=str(path)), connect_args={"timeout": timeout}
-    )
-
-    def connected(connection: Any, record: ConnectionPoolEntry) -> None:
-        # The driver must not begin transactions by itself: `begun` does, with the right lock.
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA foreign_keys = ON")
-        cursor.execute("PRAGMA synchronous = NORMAL")
-        cursor.close()
-
-    def begun(connection: Connection) -> None:
-        write = connection.get_execution_options().get("cpflow_write", True)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
-
-    event.listen(engine, "connect", connected)
-    event.listen(engine, "begin", begun)
-    return engine
-
-
-def _postgresql_engine(url: URL, timeout: float) -> Engine:
-    try:
-        return create_engine(
-            url,
-            connect_args={
-                "options": f"-c lock_timeout={int(timeout * 1000)} -c timezone=UTC",
-                "connect_timeout": max(2, int(timeout)),
-            },
-        )
-    except ModuleNotFoundError:
-        raise UsageError(
-            "a PostgreSQL registry needs psycopg", hint="pip install 'cpflow[postgresql]'"
-        ) from None
-
-
-@contextmanager
-def _translated(database: Database) -> Iterator[None]:
-    """Turn what the driver raises into errors that say what to do."""
-    where = database.url.render_as_string(hide_password=True)
-    try:
-        yield
-    except exc.IntegrityError as error:
-        # Every operation checks first; this is what a race or a foreign program leaves over.
-        raise ConflictError(f"the registry refused the change: {error.orig}") from error
-    except exc.OperationalError as error:
-        reason = str(error.orig).strip()
-        if "locked" in reason or "lock timeout" in reason:
-            raise CpflowError(
-                f"the registry {where} was locked for {database.timeout:g} s",
-                hint="another process is writing, or the file lies on a network file system",
-            ) from error
-        raise CpflowError(f"the registry {where} cannot be used: {reason}") from error
-    except exc.DatabaseError as error:
-        if "not a database" in str(error.orig) or "malformed" in str(error.orig):
-            raise CpflowError(f"{where} is not a sound registry: {error.orig}") from error
-        raise
+        result = connection.execute(sqlite_insert(table).on_conflict_do_nothing(), list(rows))
+    return result.rowcount
 
 
 def is_one_of(connection: Connection, column: Any, values: Collection[Any]) -> ColumnElement[bool]:

@@ -109,6 +109,7 @@ def add_raws(
     name = f"exposure {exposure.exposure} of {exposure.instrument}"
     row_id = instrument_id(connection, exposure.instrument)
     _check_raws(connection, exposure, raws, row_id)
+    _lock(connection, row_id, exposure.exposure)
     table = schema.raw
     place = (
         (table.c.instrument_id == row_id)
@@ -157,6 +158,14 @@ def add_raws(
     if new:
         connection.execute(insert(table), new)
     return states
+
+
+def _lock(connection: Connection, instrument: int, exposure: int) -> None:
+    """Let one transaction at a time add files of an exposure."""
+    if connection.dialect.name == "postgresql":
+        table = schema.exposure
+        row = (table.c.instrument_id == instrument) & (table.c.id == exposure)
+        connection.execute(select(table.c.id).where(row).with_for_update())
 
 
 def _check_raws(

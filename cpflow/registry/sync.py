@@ -74,11 +74,11 @@ def sync(
     row = connection.execute(wanted).mappings().first()
     state = "already"
     if row is None:
-        insert_new(connection, table, [{**key, **values}])
+        if insert_new(connection, table, [{**key, **values}]):
+            state = "added"
         row = connection.execute(wanted).mappings().first()
         if row is None:
             raise ConflictError(f"{what} clashes with another record", hint=hint)
-        state = "added"
     if fill:
         values = {column: value for column, value in values.items() if value is not None}
     changes = compare(dict(row), values)

@@ -252,7 +252,7 @@ def _base(collection: str) -> str:
 
 
 def _held(repository: Repository, collection: str) -> set[tuple[str, DataId, str, Timespan]]:
-    """What is certified there already."""
+    """Return what is certified there already."""
     registry = repository.registry
     if collection not in registry.collection_names():
         return set()

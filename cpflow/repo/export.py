@@ -1,4 +1,4 @@
-"""Products as FITS files, in the layout that the field uses."""
+"""Products as FITS or ECSV files, in the layouts that the field uses."""
 
 from __future__ import annotations
 
@@ -12,6 +12,39 @@ from cpflow.io.fits_product import write_image_fits
 from cpflow.products import product_spec
 from cpflow.registry import DatasetRef
 from cpflow.repo.repository import Repository
+
+
+def export_product(repository: Repository, ref: DatasetRef, path: Path) -> None:
+    """Write a product as one file: images as FITS, defects and crosstalk as ECSV.
+
+    Parameters
+    ----------
+    repository : Repository
+    ref : DatasetRef
+    path : pathlib.Path
+        It appears complete or not at all.
+
+    Raises
+    ------
+    UsageError
+        If the product has no such layout.
+    """
+    if ref.type in ("defects", "crosstalk"):
+        _export_ecsv(repository, ref, path)
+    else:
+        export_fits(repository, ref, path)
+
+
+def _export_ecsv(repository: Repository, ref: DatasetRef, path: Path) -> None:
+    from cpflow.io.ecsv_crosstalk import write_crosstalk
+    from cpflow.io.ecsv_defects import write_defects
+
+    if path.suffix != ".ecsv":
+        raise UsageError(f"{ref.type} are written as ECSV", hint="name the file .ecsv")
+    detector = repository.detector(ref.data_id.instrument, int(ref.data_id.detector or 0))
+    meta = {"DET_NAME": detector.name, "CALIB_ID": ref.id, "RUN": ref.run}
+    write = write_defects if ref.type == "defects" else write_crosstalk
+    write(path, repository.open_dataset(ref).compute(), meta)
 
 
 def export_fits(repository: Repository, ref: DatasetRef, path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import overload
 from cpflow.exposure import Exposure
 from cpflow.registry.sample import sample
 
-_COLUMNS = (
+COLUMNS = (
     "exposure",
     "day_obs",
     "seq_num",
@@ -76,10 +76,10 @@ class Exposures(Sequence[Exposure]):
         return f"<Exposures: {shown}, {len(days)} days {min(days)} to {max(days)}>"
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{name}</th>" for name in _COLUMNS)
+        head = "".join(f"<th>{name}</th>" for name in COLUMNS)
         body = "".join(
             "<tr>"
-            + "".join(f"<td>{escape(str(getattr(record, name)))}</td>" for name in _COLUMNS)
+            + "".join(f"<td>{escape(str(getattr(record, name)))}</td>" for name in COLUMNS)
             + "</tr>"
             for record in self.records[:20]
         )

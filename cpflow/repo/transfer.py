@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from cpflow.errors import CollectionError, ConflictError, NoDataError, ProductError, UsageError
-from cpflow.registry import DataId, DatasetRef, Imported
+from cpflow.registry import DataId, Imported
 from cpflow.registry.names import check_collection_name
 from cpflow.repo.repository import Repository
 from cpflow.store import Staging, product_file_name, sync_tree, write_text

@@ -13,8 +13,8 @@ from cpflow.camera import Detector
 from cpflow.io.zarr_product import content_hash, provenance_attributes, write_product
 from cpflow.products import product_spec
 from cpflow.scheduler.bands import BandRecord, read_band
-from cpflow.steps.finish import finish_image
 from cpflow.stack.geometry import place, to_detector_frame
+from cpflow.steps.finish import finish_image
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -116,7 +116,10 @@ class Operation(Protocol):
 
 
 class Measurement(Protocol):
-    """A look at one whole frame that yields something small and picklable."""
+    """A look at one whole frame that yields something small and picklable.
+
+    One that has a true attribute `wants_variance` gets frames with a variance plane.
+    """
 
     def __call__(self, frame: Frame, context: Context) -> Any:
         """Return what was measured."""

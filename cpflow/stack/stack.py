@@ -28,6 +28,7 @@ from cpflow.stack.frame import Measurement, Operation
 from cpflow.stack.geometry import detector_spans
 from cpflow.stack.tasks import (
     Reduction,
+    Solution,
     Source,
     frame_planes,
     gather,
@@ -50,6 +51,14 @@ class Measure:
     name: str
     measurement: Measurement
     stage: int
+
+
+@dataclass(frozen=True, slots=True)
+class Solve:
+    """Something that all measurements together tell; operations find it among what is shared."""
+
+    name: str
+    solution: Solution
 
 
 @dataclass(frozen=True)
@@ -77,6 +86,7 @@ class Stack:
     measures: tuple[Measure, ...] = ()
     shared: Mapping[str, Any] = field(default_factory=dict)
     images: Mapping[str, xr.Dataset] = field(default_factory=dict)
+    solves: tuple[Solve, ...] = ()
 
     @property
     def exposures(self) -> tuple[Exposure, ...]:
@@ -106,6 +116,7 @@ class Stack:
                 self.drop_bad,
                 dict(self.shared),
                 dict(self.images),
+                self.solves,
             )
         )
 
@@ -121,6 +132,21 @@ class Stack:
     def share(self, name: str, value: Any) -> Stack:
         """Return the stack with a value that all operations may use; it may be delayed."""
         return replace(self, shared={**self.shared, name: value})
+
+    def solve(self, name: str, solution: Solution) -> Stack:
+        """Return the stack with a value that follows from the measurements of all exposures.
+
+        Operations find it under this name in what is shared; measurements do not, as they come
+        first.
+
+        Parameters
+        ----------
+        name : str
+        solution : callable
+            Takes the measurements of all exposures (None for one that cannot be used) and their
+            records, and returns something small and picklable.
+        """
+        return replace(self, solves=(*self.solves, Solve(name, solution)))
 
     def apply(self, name: str, calibration: xr.Dataset) -> Stack:
         """Return the stack with an image calibration that operations may use.
@@ -176,6 +202,19 @@ class Stack:
             )
         return values
 
+    def _solved(self, sources: Any, measured: list[dict[str, Any]]) -> dict[str, Any]:
+        from dask.delayed import delayed
+
+        return {
+            solve.name: delayed(gather, pure=False)(
+                sources,
+                measured,
+                solve.solution,
+                dask_key_name=f"solve-{solve.name}-{self.token[:16]}",
+            )
+            for solve in self.solves
+        }
+
     def _measured(self, sources: Any) -> list[dict[str, Any]]:
         from dask.delayed import delayed
 
@@ -226,6 +265,7 @@ class Stack:
         token = tokenize(self.token, reduction, self.band_rows)[:16]
         sources = self._sources()
         measured = self._measured(sources)
+        solved = self._solved(sources, measured)
         task = delayed(reduce_band, pure=False, nout=len(outputs))
         amplifiers, columns = len(self.detector.amplifiers), self.detector.imaging_shape[1]
         blocks: dict[str, list[Any]] = {output: [] for output in outputs}
@@ -236,7 +276,7 @@ class Stack:
                 rows,
                 self.operations,
                 measured,
-                self._shared(padded(rows, self.operations, self.detector)),
+                {**self._shared(padded(rows, self.operations, self.detector)), **solved},
                 self.drop_bad,
                 reduction,
                 tuple(outputs),
@@ -303,6 +343,7 @@ class Stack:
         task = delayed(frame_planes, pure=False, nout=3)
         token = self.token[:16]
         shared = self._shared(range(self.detector.imaging_shape[0]))
+        shared.update(self._solved(sources, measured))
         planes: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
         for i, source in enumerate(self.sources):
             parts = task(

@@ -127,7 +127,8 @@ def measure_exposure(
         if isinstance(value, Failure):
             return value
     try:
-        frame, context = process(source, detector, None, operations, previous, shared, False)
+        wanted = bool(getattr(measurement, "wants_variance", False))
+        frame, context = process(source, detector, None, operations, previous, shared, wanted)
         return measurement(frame, context)
     except RawError as error:
         return Failure(source.exposure.exposure, _located(error, source))
@@ -280,12 +281,13 @@ def frame_planes(
     return frame.image.astype(np.float32, copy=False), variance, frame.writable_mask()
 
 
+Solution = Callable[[Sequence[Mapping[str, Any] | None], Sequence[Exposure]], Any]
+
+
 def gather(
-    sources: Sequence[Source],
-    measured: Sequence[Mapping[str, Any]],
-    extract: Callable[[Sequence[Mapping[str, Any] | None], Sequence[Exposure]], npt.NDArray[Any]],
-) -> npt.NDArray[Any]:
-    """Turn the measurements of all exposures into one small array; a failed one is None."""
+    sources: Sequence[Source], measured: Sequence[Mapping[str, Any]], extract: Solution
+) -> Any:
+    """Turn the measurements of all exposures into something small; a failed one is None."""
     values = [
         None if any(isinstance(v, Failure) for v in item.values()) else item for item in measured
     ]

@@ -2,7 +2,18 @@
 
 from cpflow.stack.geometry import assemble
 from cpflow.steps.combination import combine
-from cpflow.steps.options import Combine, Isr, Overscan, ParallelOverscan
+from cpflow.steps.cosmic_rays import reject_cosmic_rays
+from cpflow.steps.options import Combine, CosmicRays, Isr, Overscan, ParallelOverscan
 from cpflow.steps.signature import isr
 
-__all__ = ["Combine", "Isr", "Overscan", "ParallelOverscan", "assemble", "combine", "isr"]
+__all__ = [
+    "Combine",
+    "CosmicRays",
+    "Isr",
+    "Overscan",
+    "ParallelOverscan",
+    "assemble",
+    "combine",
+    "isr",
+    "reject_cosmic_rays",
+]

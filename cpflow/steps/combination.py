@@ -15,6 +15,7 @@ from cpflow.kernels.clipped_mean import Combined, clipped_mean
 from cpflow.kernels.planes import NO_DATA, bits
 from cpflow.kernels.statistics import clipped_statistics
 from cpflow.stack import BandStack, Context, Frame, Stack
+from cpflow.steps.cosmic_rays import COSMIC_RAYS, cosmic_ray_pixels
 from cpflow.steps.options import Combine
 from cpflow.steps.signature import READOUT
 
@@ -41,7 +42,7 @@ def combine(stack: Stack, options: Combine) -> xr.Dataset:
         readout frame, and per exposure its scale, read noise and overscan level. A pixel without a
         good input is NaN until the product is finished (`cpflow.steps.finish`).
     """
-    from cpflow.products import mask_attributes
+    from cpflow.products import mask_attributes, squared
 
     if options.scale == "mean":
         stack = stack.measure(_SCALE, MeasureMean())
@@ -60,7 +61,7 @@ def combine(stack: Stack, options: Combine) -> xr.Dataset:
     if options.scale in ("exposure_time", "dark_time"):
         product["image"].attrs["units"] = "adu/s"
     units = product["image"].attrs["units"]
-    product["variance"].attrs["units"] = "1" if units == "1" else f"{units}2"
+    product["variance"].attrs["units"] = squared(units)
     product["mask"].attrs.update(mask_attributes())
     for name in ("n_used", "n_good"):
         product[name].attrs["units"] = "1"
@@ -68,6 +69,11 @@ def combine(stack: Stack, options: Combine) -> xr.Dataset:
     product.attrs["percentiles"] = options.percentiles
     product["scale"] = stack.gather(_Scales(options), ("exposure",), np.float64, name="scale")
     product["dropped"] = stack.gather(_dropped, ("exposure",), np.bool_, name="dropped")
+    if any(measure.name == COSMIC_RAYS for measure in stack.measures):
+        product["cosmic_ray_pixels"] = stack.gather(
+            cosmic_ray_pixels, ("exposure",), np.int64, name="cosmic-rays"
+        )
+        product["cosmic_ray_pixels"].attrs["units"] = "1"
     for name, field in (("read_noise", "noise"), ("overscan_level", "mean")):
         if any(measure.name == READOUT for measure in stack.measures):
             product[name] = stack.gather(

@@ -92,6 +92,25 @@ class Isr(Options):
     grow_saturation: int = Field(1, ge=0, le=16)
 
 
+class CosmicRays(Options):
+    """Cosmic rays (spec 4.2); the values are the reference's of today."""
+
+    enabled: bool = True
+    min_sigma: float = Field(6.0, gt=0)
+    min_sum: float = Field(150.0, ge=0)
+    """Least signal of a ray, in the unit of the image."""
+    noise_factor: float = Field(2.0, ge=0)
+    star_factor: float = Field(0.35, gt=0)
+    iterations: int = Field(6, ge=0)
+    psf_fwhm: float = Field(3.0, gt=0)
+    grow: int = Field(2, ge=0)
+    max_pixels: int = Field(1_000_000, ge=1)
+    persistent: float = Field(0.5, gt=0, le=1)
+    """A pixel flagged in more than this fraction of the exposures is hot, not hit."""
+    too_many: Literal["warn", "fail"] = "fail"
+    """What happens to an exposure with more than `max_pixels` seeds."""
+
+
 class Combine(Options):
     """Combination of exposures (spec 3.1)."""
 
