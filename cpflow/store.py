@@ -150,7 +150,7 @@ class Store:
         Directories that it leaves empty go too. What is not there is passed over.
         """
         target = self.absolute(path)
-        if not target.is_relative_to(self.root / PRODUCTS):
+        if self.root / PRODUCTS not in target.parents:
             raise CpflowError(f"{target} is not a product of the repository {self.root}")
         if not target.exists():
             return

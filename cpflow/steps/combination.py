@@ -93,10 +93,14 @@ class MeasureMean:
     def __call__(self, frame: Frame, context: Context) -> float:
         """Return the mean, in the units of the frame."""
         good = None if frame.mask is None else (frame.mask & np.uint16(_STATISTICS_MASK)) == 0
-        mean = clipped_statistics(frame.image, good).mean
-        if not np.isfinite(mean) or mean == 0:
-            raise RawError(f"its mean level is {mean}, so it cannot be scaled")
-        return float(mean)
+        found = clipped_statistics(frame.image, good)
+        # Ten standard errors: below that the "light" may be nothing but what the bias left.
+        if not found.mean > 10 * found.stdev / np.sqrt(max(found.used, 1)):
+            raise RawError(
+                f"its mean level is {found.mean:.4g} {frame.units}: there is no light to scale by",
+                hint="leave it out of the query, or --drop-bad 1",
+            )
+        return float(found.mean)
 
 
 def exposure_scale(exposure: Exposure, measured: Mapping[str, Any], options: Combine) -> float:

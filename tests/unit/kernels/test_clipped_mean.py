@@ -271,9 +271,7 @@ def test_threads_do_not_matter() -> None:
     whole = clipped_mean(stack, mask, excluded=CR)
     pieces = [slice(i, i + 500) for i in range(0, 4000, 500)]
     with ThreadPoolExecutor(4) as pool:
-        parts = list(
-            pool.map(lambda p: clipped_mean(stack[:, p], mask[:, p], excluded=CR), pieces)
-        )
+        parts = list(pool.map(lambda p: clipped_mean(stack[:, p], mask[:, p], excluded=CR), pieces))
     np.testing.assert_array_equal(np.concatenate([p.image for p in parts]), whole.image)
 
 

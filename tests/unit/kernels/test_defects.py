@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import reference
@@ -55,7 +57,7 @@ def slow_defects(image, source, kind, usable, exposure_time, rules, saturated, b
     for x in range(image.shape[1]):
         rows = [y for y in range(image.shape[0]) if defects[y, x]]
         if len(rows) >= rules.blinking_count:
-            for first, second in zip(rows, rows[1:], strict=False):
+            for first, second in pairwise(rows):
                 if second - first < rules.blinking_gap:
                     defects[first:second, x] = True
     wide = np.zeros(image.shape, bool)

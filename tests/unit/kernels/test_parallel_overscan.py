@@ -46,9 +46,7 @@ def test_bled_charge_is_grown_and_not_used() -> None:
     pixels[:6, 60] = 30_000
     flags = bled_pixels(pixels, 20_000, 2)
     y, x = np.nonzero(flags)
-    far = np.min(
-        np.abs(y[:, None] - np.arange(6)) + np.abs(x - 60)[:, None], axis=1
-    )
+    far = np.min(np.abs(y[:, None] - np.arange(6)) + np.abs(x - 60)[:, None], axis=1)
     assert far.max() == 2
     assert flags.sum() == 6 * 5 + 3 + 1
     ours = fit_parallel_overscan(pixels, FIT)
@@ -79,9 +77,7 @@ def test_columns_that_stand_out_are_replaced() -> None:
 def test_outliers_by_the_book() -> None:
     rng = np.random.default_rng(3)
     level = rng.normal(0, 3, 300)
-    wanted = [
-        5 <= i < 295 and level[i] - np.median(level[i - 2 : i + 3]) >= 5 for i in range(300)
-    ]
+    wanted = [5 <= i < 295 and level[i] - np.median(level[i - 2 : i + 3]) >= 5 for i in range(300)]
     assert sum(wanted) > 3
     np.testing.assert_array_equal(outlying_columns(level), wanted)
     assert not outlying_columns(np.arange(8.0) * 10).any()
@@ -104,7 +100,5 @@ def test_all_masked_is_no_correction() -> None:
 
 def test_other_fit_types() -> None:
     _, pixels = simulated()
-    constant = fit_parallel_overscan(
-        pixels, OverscanFit(fit_type="MEAN", leading=3, trailing=3)
-    )
+    constant = fit_parallel_overscan(pixels, OverscanFit(fit_type="MEAN", leading=3, trailing=3))
     np.testing.assert_allclose(constant, pixels[3:-3].mean(), rtol=1e-13)

@@ -30,9 +30,9 @@ def tiles_of(file: bytes) -> tuple[fits.Header, np.ndarray, np.ndarray, np.ndarr
 
 def compressed(image: np.ndarray) -> bytes:
     file = io.BytesIO()
-    fits.HDUList(
-        [fits.PrimaryHDU(), fits.CompImageHDU(image, compression_type="RICE_1")]
-    ).writeto(file)
+    fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(image, compression_type="RICE_1")]).writeto(
+        file
+    )
     return file.getvalue()
 
 

@@ -155,7 +155,9 @@ def test_integer_quantile_by_sorting(values, fraction) -> None:
     value = ordered[int(fraction * (n - 1))]
     below, equal = sum(v < value for v in ordered), ordered.count(value)
     wanted = value - 0.5 + (fraction * n - below) / equal
-    assert integer_quantile(np.array(values), fraction) == pytest.approx(wanted, rel=1e-14, abs=1e-14)
+    assert integer_quantile(np.array(values), fraction) == pytest.approx(
+        wanted, rel=1e-14, abs=1e-14
+    )
 
 
 def test_the_integer_median_undoes_the_digitiser() -> None:
