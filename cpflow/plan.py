@@ -336,12 +336,11 @@ def make_plan(
         for key in ("*", graph.name)
     ]
     resolved = resolve(graph.config_class, [*overlays, *layers])
-    products = [
-        _plan_product(
-            repository, graph, resolved, key, group, path, drop_bad, task_memory, band_rows
-        )
+    parts = [
+        _prepare(repository, graph, key, group, path, drop_bad, task_memory, band_rows)
         for key, group in _groups(graph.product, matching).items()
     ]
+    products = _build(graph, resolved, parts)
     return Plan(graph, repository, tuple(products), resolved, path, query, drop_bad, runner)
 
 
@@ -356,17 +355,29 @@ def _groups(
     return groups
 
 
-def _plan_product(
+@dataclass(frozen=True)
+class _Part:
+    """What a graph needs to build one product."""
+
+    instrument: str
+    detector: Detector
+    physical_filter: str | None
+    raws: tuple[tuple[Exposure, RawFile], ...]
+    calibrations: Mapping[str, DatasetRef]
+    datasets: Mapping[str, xr.Dataset]
+    stack: Stack
+
+
+def _prepare(
     repository: Repository,
     graph: Graph,
-    resolved: Resolved,
     key: tuple[int, str | None],
     raws: list[tuple[Exposure, RawFile]],
     path: tuple[str, ...],
     drop_bad: int,
     task_memory: int,
     band_rows: int | None,
-) -> PlannedProduct:
+) -> _Part:
     instrument = raws[0][0].instrument
     detector = repository.detector(instrument, key[0])
     exposures = [exposure for exposure, _ in raws]
@@ -389,8 +400,40 @@ def _plan_product(
         drop_bad=drop_bad,
     )
     datasets = {name: repository.open_dataset(ref) for name, ref in calibrations.items()}
-    dataset = graph.build(stack, datasets, resolved.config)
-    product_spec(graph.product).check(dataset, assembled=False)
-    return PlannedProduct(
-        graph.product, instrument, detector, key[1], tuple(raws), calibrations, stack, dataset
-    )
+    return _Part(instrument, detector, key[1], tuple(raws), calibrations, datasets, stack)
+
+
+def _build(graph: Graph, resolved: Resolved, parts: list[_Part]) -> list[PlannedProduct]:
+    """Call the graph: once for each product, or once for all detectors of a filter."""
+    built: dict[tuple[int, str | None], xr.Dataset] = {}
+    if graph.together:
+        for name in {part.physical_filter for part in parts}:
+            of_filter = {p.detector.id: p for p in parts if p.physical_filter == name}
+            datasets = graph.build(
+                {id_: part.stack for id_, part in of_filter.items()},
+                {id_: part.datasets for id_, part in of_filter.items()},
+                resolved.config,
+            )
+            built.update({(id_, name): dataset for id_, dataset in datasets.items()})
+    else:
+        for part in parts:
+            built[part.detector.id, part.physical_filter] = graph.build(
+                part.stack, part.datasets, resolved.config
+            )
+    products = []
+    for part in parts:
+        dataset = built[part.detector.id, part.physical_filter]
+        product_spec(graph.product).check(dataset, assembled=False)
+        products.append(
+            PlannedProduct(
+                graph.product,
+                part.instrument,
+                part.detector,
+                part.physical_filter,
+                part.raws,
+                part.calibrations,
+                part.stack,
+                dataset,
+            )
+        )
+    return products

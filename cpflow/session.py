@@ -52,7 +52,7 @@ class Repo(Repository):
         exposures: str | Sequence[Exposure] = "",
         *,
         inputs: str | Sequence[str] = (),
-        config: Mapping[str, Any] | None = None,
+        config: Mapping[str, Any] | Layer | None = None,
         config_files: Sequence[str | Path] = (),
         drop_bad: int = 0,
         task_memory: int = DEFAULT_TASK_MEMORY,
@@ -68,7 +68,7 @@ class Repo(Repository):
             A data query, or the exposures themselves.
         inputs : str or sequence of str
             Collections in search order.
-        config : mapping, optional
+        config : mapping or Layer, optional
             Values as ``{"isr.defect": False}``.
         config_files : sequence of path
             YAML files of values; later ones win, and `config` wins over all.
@@ -84,7 +84,9 @@ class Repo(Repository):
         NoDataError, ConfigurationError, QueryError, CalibrationLookupError
         """
         layers = [load_layer(path) for path in config_files]
-        if config:
+        if isinstance(config, Layer):
+            layers.append(config)
+        elif config:
             layers.append(Layer("config", flatten(config)))
         query = exposures if isinstance(exposures, str) else ""
         return make_plan(

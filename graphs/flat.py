@@ -1,4 +1,4 @@
-"""Flat of one chip: bias and dark subtracted, each exposure over its mean, clipped mean."""
+"""Flat: bias and dark subtracted, scaled over the focal plane, clipped mean."""
 
 from cpflow import Combine, GraphConfig, Isr, Select, combine, isr
 
@@ -9,8 +9,11 @@ PRODUCT = "flat"
 
 class Config(GraphConfig):
     isr: Isr = Isr(bias=True, dark=True)
-    combine: Combine = Combine(scale="mean", mask=("SAT", "DETECTED", "INTRP"))
+    combine: Combine = Combine(scale="focal_plane", mask=("SAT", "DETECTED", "INTRP"))
 
 
-def build(raw, calibrations, config):
-    return combine(isr(raw, calibrations, config.isr), config.combine)
+def build_together(raws, calibrations, config):
+    exposures = {
+        detector: isr(raws[detector], calibrations[detector], config.isr) for detector in raws
+    }
+    return combine(exposures, config.combine)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -114,21 +117,69 @@ def make(
     return registry.publish(run, refs, lineages=lineages)
 
 
-@contextmanager
-def postgresql_database() -> Iterator[str]:
-    """URL of an empty database, dropped afterwards."""
-    from sqlalchemy import create_engine, make_url, text
+KINDS = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)]
 
+
+@contextmanager
+def address(kind: str, directory: Path, *, shared: bool = True) -> Iterator[str]:
+    """URL of an empty database, which is dropped or emptied afterwards.
+
+    Making a database takes a PostgreSQL server half a second, so those that are `shared` are one,
+    emptied before each use: at most one of them can be open in a process.
+    """
+    if kind == "sqlite":
+        yield f"sqlite:///{directory / 'registry.sqlite'}"
+    elif shared:
+        url = _shared_database()
+        _execute(url, _OTHERS, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+        yield url
+    else:
+        url = _new_database()
+        try:
+            yield url
+        finally:
+            _drop(url)
+
+
+_OTHERS = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND pid != pg_backend_pid()"
+)
+
+
+def _server() -> str:
     server = os.environ.get("CPFLOW_TEST_POSTGRESQL")
     if not server:
         pytest.skip("no PostgreSQL server ($CPFLOW_TEST_POSTGRESQL; tests/servers/postgresql.sh)")
-    name = f"t{uuid.uuid4().hex}"
-    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    return server
+
+
+@cache
+def _shared_database() -> str:
+    url = _new_database()
+    atexit.register(_drop, url)
+    return url
+
+
+def _new_database() -> str:
+    from sqlalchemy import make_url
+
+    server, name = _server(), f"t{uuid.uuid4().hex}"
+    _execute(server, f"CREATE DATABASE {name}")
+    return make_url(server).set(database=name).render_as_string(hide_password=False)
+
+
+def _drop(url: str) -> None:
+    from sqlalchemy import make_url
+
+    _execute(_server(), f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
+
+
+def _execute(url: str, *statements: str) -> None:
+    from sqlalchemy import create_engine, text
+
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    try:
-        yield make_url(server).set(database=name).render_as_string(hide_password=False)
-    finally:
-        with engine.connect() as connection:
-            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-        engine.dispose()
+        for statement in statements:
+            connection.execute(text(statement))
+    engine.dispose()

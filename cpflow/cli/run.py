@@ -71,7 +71,7 @@ def command(
             graph,
             query,
             inputs=comma_list(inputs),
-            config=dict(parse_assignments(assignments).values),
+            config=parse_assignments(assignments),
             config_files=files,
             drop_bad=drop_bad,
             task_memory=_bytes(memory),

@@ -63,6 +63,8 @@ class Graph:
     config_class: type[GraphConfig]
     build: Callable[..., Any]
     source_hash: str
+    together: bool = False
+    """`build` takes all detectors at once, as mappings by detector id."""
 
 
 def graph_files(repo_root: Path | None = None) -> list[GraphFile]:
@@ -126,11 +128,13 @@ def load_graph(name: str, repo_root: Path | None = None) -> Graph:
         )
         product = product_spec(module.PRODUCT).name
         config_class = module.Config
-        build = module.build
+        together = hasattr(module, "build_together")
+        build = module.build_together if together else module.build
     except AttributeError as error:
         raise UsageError(
             f"{file.path} is not a graph: {error}",
-            hint="a graph file has INPUTS, PRODUCT, class Config(GraphConfig) and build()",
+            hint="a graph file has INPUTS, PRODUCT, class Config(GraphConfig), and build() or "
+            "build_together()",
         ) from error
     if not (isinstance(config_class, type) and issubclass(config_class, GraphConfig)):
         raise UsageError(f"{file.path}: Config must be a subclass of cpflow.GraphConfig")
@@ -138,7 +142,9 @@ def load_graph(name: str, repo_root: Path | None = None) -> Graph:
         raise UsageError(f"{file.path}: the values of INPUTS must be cpflow.Select")
     title = (module.__doc__ or "").strip().partition("\n")[0]
     digest = hashlib.sha256(source).hexdigest()
-    return Graph(file.name, file.path, title, inputs, needs, product, config_class, build, digest)
+    return Graph(
+        file.name, file.path, title, inputs, needs, product, config_class, build, digest, together
+    )
 
 
 def _execute(path: Path) -> ModuleType:

@@ -111,43 +111,70 @@ def _centres(edges: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _quantile(values, fraction):  # type: ignore[no-untyped-def]
-    """Interpolate between sorted values, as numpy does."""
-    position = fraction * (values.shape[0] - 1)
-    rank = np.int64(position)
-    t = position - rank
-    low = np.float64(values[rank])
-    high = np.float64(values[min(rank + 1, values.shape[0] - 1)])
-    return low + (high - low) * t if t < 0.5 else high - (high - low) * (1.0 - t)
+def _select(values, first, last, rank):  # type: ignore[no-untyped-def]
+    """Put the value of a rank in its place, the smaller ones before it (Hoare's selection)."""
+    while first < last:
+        pivot = values[(first + last) // 2]
+        low, high = first, last
+        while low <= high:
+            while values[low] < pivot:
+                low += 1
+            while values[high] > pivot:
+                high -= 1
+            if low <= high:
+                values[low], values[high] = values[high], values[low]
+                low += 1
+                high -= 1
+        if rank <= high:
+            last = high
+        elif rank >= low:
+            first = low
+        else:
+            return
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _clip(values, clip, iterations):  # type: ignore[no-untyped-def]
-    """Clipped mean of sorted values (spec 3.3), standard deviation and number of what is kept."""
+def _quartiles(values):  # type: ignore[no-untyped-def]
+    """Interpolate the quartiles between neighbouring ranks, as numpy does. Reorders the values."""
     n = values.shape[0]
-    centre = _quantile(values, 0.5)
-    width = clip * IQR_TO_SIGMA * (_quantile(values, 0.75) - _quantile(values, 0.25))
+    quartiles = np.empty(3)
+    start = np.int64(0)
+    for i in range(3):
+        position = 0.25 * (i + 1) * (n - 1)
+        rank = np.int64(position)
+        _select(values, start, n - 1, rank)
+        above = min(rank + 1, n - 1)
+        _select(values, min(rank + 1, n - 1), n - 1, above)
+        start = rank
+        t = position - rank
+        low, high = np.float64(values[rank]), np.float64(values[above])
+        quartiles[i] = low + (high - low) * t if t < 0.5 else high - (high - low) * (1.0 - t)
+    return quartiles
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _clip(values, quartiles, clip, iterations):  # type: ignore[no-untyped-def]
+    """Clipped mean (spec 3.3), standard deviation and number of what is kept."""
+    centre = quartiles[1]
+    width = clip * IQR_TO_SIGMA * (quartiles[2] - quartiles[0])
     mean, deviation, kept = np.nan, np.nan, 0
     for turn in range(max(iterations, 1)):
         if turn > 0:
             centre, width = mean, clip * deviation if kept > 1 else 0.0
-        first, last = 0, n
-        if iterations > 0:
-            while first < n and not abs(values[first] - centre) <= width:
-                first += 1
-            while last > first and not abs(values[last - 1] - centre) <= width:
-                last -= 1
-        kept = last - first
+        if iterations == 0:
+            width = np.inf
+        kept, total, squares = 0, 0.0, 0.0
+        for i in range(values.shape[0]):
+            d = np.float64(values[i]) - centre
+            keep = abs(d) <= width
+            kept += 1 if keep else 0
+            total += d if keep else 0.0
+            squares += d * d if keep else 0.0
         if kept == 0:
             return np.nan, np.nan, 0
-        total = 0.0
-        for i in range(first, last):
-            total += np.float64(values[i]) - centre
         mean = centre + total / kept
-        squares = 0.0
-        for i in range(first, last):
-            squares += (np.float64(values[i]) - mean) ** 2
-        deviation = np.sqrt(squares / (kept - 1)) if kept > 1 else np.nan
+        spread = max(squares - total * (total / kept), 0.0)
+        deviation = np.sqrt(spread / (kept - 1)) if kept > 1 else np.nan
     return mean, deviation, kept
 
 
@@ -169,10 +196,9 @@ def _bin(image, usable, y_edges, x_edges, median, clip, iterations, values, erro
             values[j, i] = errors[j, i] = np.nan
             if n == 0:
                 continue
-            # Sorted, what any interval keeps is one run, and the sums have a fixed order.
-            pixels[:n].sort()
-            mean, deviation, kept = _clip(pixels[:n], clip, iterations)
-            values[j, i] = _quantile(pixels[:n], 0.5) if median else mean
+            quartiles = _quartiles(pixels[:n])
+            mean, deviation, kept = _clip(pixels[:n], quartiles, clip, iterations)
+            values[j, i] = quartiles[1] if median else mean
             if kept > 0:
                 errors[j, i] = deviation / np.sqrt(kept)
             if median:

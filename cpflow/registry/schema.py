@@ -179,7 +179,7 @@ raw = Table(
     Column("instrument_id", _Id, nullable=False),
     Column("exposure", BigInteger, nullable=False),
     Column("detector", Integer, nullable=False),
-    Column("run_id", _Id, _ref("collection.id"), nullable=False, index=True),
+    Column("run_id", _Id, _ref("collection.id"), nullable=False),
     Column("path", Text, nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("checksum", String(80), nullable=False),
@@ -194,7 +194,9 @@ raw = Table(
         ["detector.instrument_id", "detector.id"],
         name="fk_raw_detector",
     ),
-    UniqueConstraint("instrument_id", "exposure", "detector", "run_id"),
+    # The run comes first: an index of its own would tempt SQLite to walk through a whole run.
+    UniqueConstraint("run_id", "instrument_id", "exposure", "detector"),
+    Index("ix_raw_exposure", "instrument_id", "exposure", "detector"),
 )
 
 raw_tag = Table(

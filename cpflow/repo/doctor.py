@@ -12,6 +12,7 @@ from pathlib import Path
 from cpflow.errors import CpflowError, UsageError
 from cpflow.io.checksum import file_checksum
 from cpflow.registry import DatasetRef
+from cpflow.repo.content import content_problem
 from cpflow.repo.ingest import SUFFIXES
 from cpflow.repo.repository import Repository
 from cpflow.store import Staging
@@ -145,8 +146,6 @@ def _products(repository: Repository, checksum: bool) -> Iterator[Finding]:
 
 
 def _product_problem(repository: Repository, ref: DatasetRef, checksum: bool) -> str | None:
-    from cpflow.io.zarr_product import content_hash, open_product
-
     try:
         path = repository.store.absolute(ref.path)
     except CpflowError as error:
@@ -157,12 +156,7 @@ def _product_problem(repository: Repository, ref: DatasetRef, checksum: bool) ->
     if ref.size and size != ref.size:
         return f"{path} is damaged: it has {size} bytes, not {ref.size}"
     if checksum:
-        try:
-            found = content_hash(open_product(path))
-        except Exception as error:  # whatever zarr and its codecs say to damaged chunks
-            return f"{path} is damaged: {error}"
-        if found != ref.checksum:
-            return f"{path} is damaged: its content has the checksum {found}, not {ref.checksum}"
+        return content_problem(path, ref.checksum)
     return None
 
 

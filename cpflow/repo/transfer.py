@@ -21,6 +21,7 @@ from typing import Any
 from cpflow.errors import CollectionError, ConflictError, NoDataError, ProductError, UsageError
 from cpflow.registry import DataId, Imported
 from cpflow.registry.names import check_collection_name
+from cpflow.repo.content import content_problem
 from cpflow.repo.repository import Repository
 from cpflow.store import Staging, product_file_name, sync_tree, write_text
 
@@ -213,12 +214,9 @@ def _copy_product(source: Path, target: Path) -> None:
 
 
 def _check_content(path: Path, one: Mapping[str, Any]) -> None:
-    from cpflow.io.zarr_product import content_hash, open_product
-
-    found = content_hash(open_product(path))
-    if found != one["checksum"]:
+    problem = content_problem(path, one["checksum"])
+    if problem is not None:
         raise ProductError(
-            f"{one['type']} {one['id']} of run {one['run']} is damaged: its content has the "
-            f"checksum {found}, expected {one['checksum']}",
+            f"{one['type']} {one['id']} of run {one['run']}: {problem}",
             hint="`cpflow doctor --checksum` checks all products of a repository",
         )

@@ -22,6 +22,7 @@ from cpflow.errors import (
 )
 from cpflow.plan import Plan, PlannedProduct
 from cpflow.registry import CollectionType, DataId, DatasetRef, Lineage, RawUse
+from cpflow.registry.names import check_collection_name
 from cpflow.scheduler.bands import finished_band, write_band
 from cpflow.scheduler.events import Event, Listener, ignore
 from cpflow.scheduler.executors import Executor, executor
@@ -152,6 +153,10 @@ def _short(output: str | None, output_run: str | None) -> str:
 
 
 def _check_output(plan: Plan, output: str | None, output_run: str | None) -> None:
+    # A name that cannot be is refused before anything is computed; the run's is longer.
+    for name in (output, output_run, None if output is None else f"{output}/00000000T000000Z"):
+        if name is not None:
+            check_collection_name(name)
     registry = plan.repository.registry
     names = set(registry.collection_names())
     for name in plan.inputs:

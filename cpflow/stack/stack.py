@@ -39,8 +39,6 @@ from cpflow.stack.tasks import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import xarray as xr
 
 
@@ -143,8 +141,8 @@ class Stack:
         ----------
         name : str
         solution : callable
-            Takes the measurements of all exposures (None for one that cannot be used) and their
-            records, and returns something small and picklable.
+            Takes the measurements of all exposures (None for one that cannot be used), their
+            records and what they share, and returns something small and picklable.
         """
         return replace(self, solves=(*self.solves, Solve(name, solution)))
 
@@ -202,6 +200,10 @@ class Stack:
             )
         return values
 
+    def measurements(self) -> list[dict[str, Any]]:
+        """Return what is measured of each exposure: delayed values by name."""
+        return self._measured(self._sources())
+
     def _solved(self, sources: Any, measured: list[dict[str, Any]]) -> dict[str, Any]:
         from dask.delayed import delayed
 
@@ -209,6 +211,7 @@ class Stack:
             solve.name: delayed(gather, pure=False)(
                 sources,
                 measured,
+                dict(self.shared),
                 solve.solution,
                 dask_key_name=f"solve-{solve.name}-{self.token[:16]}",
             )
@@ -295,7 +298,7 @@ class Stack:
 
     def gather(
         self,
-        extract: Callable[[Sequence[Any], Sequence[Exposure]], npt.NDArray[Any]],
+        extract: Solution,
         dims: tuple[str, ...],
         dtype: npt.DTypeLike,
         *,
@@ -303,8 +306,8 @@ class Stack:
     ) -> xr.DataArray:
         """Return something small that was measured as a lazy array over exposures.
 
-        `extract` takes the measurements of all exposures (None for a failed one) and their
-        records, and returns an array whose dimensions are `dims`: "exposure", "amp".
+        `extract` takes the measurements of all exposures (None for a failed one), their records
+        and what they share, and returns an array whose dimensions are `dims`: "exposure", "amp".
         """
         import dask.array as da
         import xarray as xr
@@ -315,6 +318,7 @@ class Stack:
         value = delayed(gather, pure=False)(
             sources,
             self._measured(sources),
+            dict(self.shared),
             extract,
             dask_key_name=f"gather-{name}-{self.token[:16]}",
         )

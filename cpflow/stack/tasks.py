@@ -150,6 +150,8 @@ class BandStack:
     exposures : tuple of Exposure
     measured : sequence of mapping
         What was measured, for the same exposures.
+    shared : mapping
+        What all exposures have in common.
     reload : callable
         ``reload(i)`` processes exposure `i` of this band again, with its variance.
     """
@@ -159,6 +161,7 @@ class BandStack:
     indices: tuple[int, ...]
     exposures: tuple[Exposure, ...]
     measured: Sequence[Mapping[str, Any]]
+    shared: Mapping[str, Any]
     reload: Callable[[int], Frame]
 
     def variance(self) -> npt.NDArray[np.float32]:
@@ -253,6 +256,7 @@ def reduce_band(
             indices,
             tuple(sources[i].exposure for i in indices),
             [measured[i] for i in indices],
+            shared,
             lambda i: load(i, True),
         )
     )
@@ -281,14 +285,19 @@ def frame_planes(
     return frame.image.astype(np.float32, copy=False), variance, frame.writable_mask()
 
 
-Solution = Callable[[Sequence[Mapping[str, Any] | None], Sequence[Exposure]], Any]
+Solution = Callable[
+    [Sequence[Mapping[str, Any] | None], Sequence[Exposure], Mapping[str, Any]], Any
+]
 
 
 def gather(
-    sources: Sequence[Source], measured: Sequence[Mapping[str, Any]], extract: Solution
+    sources: Sequence[Source],
+    measured: Sequence[Mapping[str, Any]],
+    shared: Mapping[str, Any],
+    extract: Solution,
 ) -> Any:
     """Turn the measurements of all exposures into something small; a failed one is None."""
     values = [
         None if any(isinstance(v, Failure) for v in item.values()) else item for item in measured
     ]
-    return extract(values, [source.exposure for source in sources])
+    return extract(values, [source.exposure for source in sources], shared)

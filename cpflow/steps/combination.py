@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -13,39 +13,47 @@ from cpflow.errors import ConfigurationError, ProductError, RawError
 from cpflow.exposure import Exposure
 from cpflow.kernels.clipped_mean import Combined, clipped_mean
 from cpflow.kernels.planes import NO_DATA, bits
-from cpflow.kernels.statistics import clipped_statistics
-from cpflow.stack import BandStack, Context, Frame, Stack
+from cpflow.stack import BandStack, Stack
 from cpflow.steps.cosmic_rays import COSMIC_RAYS, cosmic_ray_pixels
+from cpflow.steps.focal_plane import FOCAL_PLANE, LEVEL, MeasureLevel, scale_over_focal_plane
 from cpflow.steps.options import Combine
 from cpflow.steps.signature import READOUT
 
 if TYPE_CHECKING:
     import xarray as xr
 
-_SCALE = "scale"
-_STATISTICS_MASK = bits(("DETECTED", "BAD", "NO_DATA"))
 
-
-def combine(stack: Stack, options: Combine) -> xr.Dataset:
-    """Combine the exposures of a stack; lazy.
+@overload
+def combine(stack: Stack, options: Combine) -> xr.Dataset: ...
+@overload
+def combine(stack: Mapping[int, Stack], options: Combine) -> dict[int, xr.Dataset]: ...
+def combine(
+    stack: Stack | Mapping[int, Stack], options: Combine
+) -> xr.Dataset | dict[int, xr.Dataset]:
+    """Combine the exposures of a stack, or of a stack for each detector; lazy.
 
     Parameters
     ----------
-    stack : Stack
-        Processed exposures.
+    stack : Stack, or mapping of int to Stack
+        Processed exposures. Those of several detectors can be scaled over the focal plane.
     options : Combine
 
     Returns
     -------
-    xarray.Dataset
+    xarray.Dataset, or dict of int to xarray.Dataset
         `image`, `variance`, `mask`, `n_used` and `n_good` with dimensions (amp, y, x) in the
         readout frame, and per exposure its scale, read noise and overscan level. A pixel without a
         good input is NaN until the product is finished (`cpflow.steps.finish`).
     """
     from cpflow.products import mask_attributes, squared
 
+    if isinstance(stack, Mapping):
+        stacks = scale_over_focal_plane(stack) if options.scale == "focal_plane" else stack
+        return {detector: combine(one, options) for detector, one in stacks.items()}
     if options.scale == "mean":
-        stack = stack.measure(_SCALE, MeasureMean())
+        stack = stack.measure(LEVEL, MeasureLevel())
+    elif options.scale == "focal_plane" and FOCAL_PLANE not in stack.shared:
+        stack = scale_over_focal_plane({0: stack})[0]
     product = stack.reduce(
         CombineBand(options),
         {
@@ -57,7 +65,7 @@ def combine(stack: Stack, options: Combine) -> xr.Dataset:
         },
         name="combine",
     )
-    product["image"].attrs["units"] = "adu" if options.scale != "mean" else "1"
+    product["image"].attrs["units"] = "1" if options.scale in ("mean", "focal_plane") else "adu"
     if options.scale in ("exposure_time", "dark_time"):
         product["image"].attrs["units"] = "adu/s"
     units = product["image"].attrs["units"]
@@ -86,24 +94,12 @@ def combine(stack: Stack, options: Combine) -> xr.Dataset:
     return product
 
 
-@dataclass(frozen=True, slots=True)
-class MeasureMean:
-    """Clipped mean of an exposure over the detector (spec 3.1: MEANCLIP, 3 sigma, 3 passes)."""
-
-    def __call__(self, frame: Frame, context: Context) -> float:
-        """Return the mean, in the units of the frame."""
-        good = None if frame.mask is None else (frame.mask & np.uint16(_STATISTICS_MASK)) == 0
-        found = clipped_statistics(frame.image, good)
-        # Ten standard errors: below that the "light" may be nothing but what the bias left.
-        if not found.mean > 10 * found.stdev / np.sqrt(max(found.used, 1)):
-            raise RawError(
-                f"its mean level is {found.mean:.4g} {frame.units}: there is no light to scale by",
-                hint="leave it out of the query, or --drop-bad 1",
-            )
-        return float(found.mean)
-
-
-def exposure_scale(exposure: Exposure, measured: Mapping[str, Any], options: Combine) -> float:
+def exposure_scale(
+    exposure: Exposure,
+    measured: Mapping[str, Any],
+    shared: Mapping[str, Any],
+    options: Combine,
+) -> float:
     """Return what an exposure is divided by.
 
     Raises
@@ -114,7 +110,9 @@ def exposure_scale(exposure: Exposure, measured: Mapping[str, Any], options: Com
     if options.scale == "none":
         return 1.0
     if options.scale == "mean":
-        return float(measured[_SCALE])
+        return float(measured[LEVEL].mean)
+    if options.scale == "focal_plane":
+        return float(shared[FOCAL_PLANE][exposure.exposure])
     time = getattr(exposure, options.scale)
     if time is None or not np.isfinite(time) or time <= 0:
         raise RawError(
@@ -138,7 +136,7 @@ class CombineBand:
         if options.scale != "none":
             scale = np.array(
                 [
-                    exposure_scale(exposure, measured, options)
+                    exposure_scale(exposure, measured, band.shared, options)
                     for exposure, measured in zip(band.exposures, band.measured, strict=True)
                 ]
             )
@@ -224,18 +222,23 @@ class _Scales:
     options: Combine
 
     def __call__(
-        self, values: Sequence[Mapping[str, Any] | None], exposures: Sequence[Exposure]
+        self,
+        values: Sequence[Mapping[str, Any] | None],
+        exposures: Sequence[Exposure],
+        shared: Mapping[str, Any],
     ) -> npt.NDArray[np.float64]:
         return np.array(
             [
-                np.nan if item is None else exposure_scale(exposure, item, self.options)
+                np.nan if item is None else exposure_scale(exposure, item, shared, self.options)
                 for item, exposure in zip(values, exposures, strict=True)
             ]
         )
 
 
 def _dropped(
-    values: Sequence[Mapping[str, Any] | None], exposures: Sequence[Exposure]
+    values: Sequence[Mapping[str, Any] | None],
+    exposures: Sequence[Exposure],
+    shared: Mapping[str, Any],
 ) -> npt.NDArray[np.bool_]:
     return np.array([item is None for item in values], bool)
 
@@ -246,7 +249,10 @@ class _OfReadout:
     amplifiers: int
 
     def __call__(
-        self, values: Sequence[Mapping[str, Any] | None], exposures: Sequence[Exposure]
+        self,
+        values: Sequence[Mapping[str, Any] | None],
+        exposures: Sequence[Exposure],
+        shared: Mapping[str, Any],
     ) -> npt.NDArray[np.float64]:
         missing = np.full(self.amplifiers, np.nan)
         return np.array(

@@ -124,7 +124,10 @@ class PersistentPixels:
     fraction: float
 
     def __call__(
-        self, values: Sequence[Mapping[str, Any] | None], exposures: Sequence[Exposure]
+        self,
+        values: Sequence[Mapping[str, Any] | None],
+        exposures: Sequence[Exposure],
+        shared: Mapping[str, Any],
     ) -> npt.NDArray[np.int64]:
         """Return the places; none where there are too few exposures to tell."""
         found = [item[COSMIC_RAYS].places for item in values if item is not None]
@@ -155,7 +158,9 @@ class FlagCosmicRays:
 
 
 def cosmic_ray_pixels(
-    values: Sequence[Mapping[str, Any] | None], exposures: Sequence[Exposure]
+    values: Sequence[Mapping[str, Any] | None],
+    exposures: Sequence[Exposure],
+    shared: Mapping[str, Any],
 ) -> npt.NDArray[np.int64]:
     """Count the pixels of rays of each exposure; -1 for one that could not be used."""
     return np.array([-1 if item is None else len(item[COSMIC_RAYS].row) for item in values])

@@ -119,7 +119,7 @@ class Combine(Options):
     iterations: int = Field(3, ge=1)
     mask: tuple[str, ...] = ("SAT", "DETECTED", "INTRP")
     """Planes that keep a pixel out."""
-    scale: Literal["none", "exposure_time", "dark_time", "mean"] = "none"
+    scale: Literal["none", "exposure_time", "dark_time", "mean", "focal_plane"] = "none"
     input_variance_below: int = Field(5, ge=0)
     """With fewer exposures than this, the variance comes from theirs."""
     no_good_pixels: str = "BAD"

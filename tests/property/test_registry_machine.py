@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
-from registries import CAM, postgresql_database, prepare, ref
+from registries import CAM, address, prepare, ref
 
 from cpflow.errors import (
     AmbiguousCalibrationError,
@@ -74,16 +73,13 @@ class Model:
 class Machine(RuleBasedStateMachine):
     """Each rule does the same to both and compares what comes of it."""
 
-    url: str | None = None
+    kind = "sqlite"
 
     def __init__(self) -> None:
         super().__init__()
         self.stack = ExitStack()
-        if self.url is None:
-            directory = self.stack.enter_context(tempfile.TemporaryDirectory())
-            url = str(Path(directory) / "registry.sqlite")
-        else:
-            url = self.stack.enter_context(postgresql_database())
+        directory = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
+        url = self.stack.enter_context(address(self.kind, directory))
         self.registry = self.stack.enter_context(Registry.create(url))
         prepare(self.registry, len(DETECTORS))
         for kind, given in (("RUN", RUNS), ("CALIBRATION", CALIBS), ("CHAINED", CHAINS)):
@@ -236,19 +232,16 @@ class Machine(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize(
-    ("server", "examples"),
+    ("kind", "examples"),
     [
-        (False, 25),
-        pytest.param(False, 400, marks=pytest.mark.slow),
-        pytest.param(True, 10, marks=pytest.mark.postgresql),
-        pytest.param(True, 100, marks=[pytest.mark.postgresql, pytest.mark.slow]),
+        ("sqlite", 25),
+        pytest.param("sqlite", 400, marks=pytest.mark.slow),
+        pytest.param("postgresql", 10, marks=pytest.mark.postgresql),
+        pytest.param("postgresql", 100, marks=[pytest.mark.postgresql, pytest.mark.slow]),
     ],
 )
-def test_registry_agrees_with_the_model(server: bool, examples: int) -> None:
-    url = os.environ.get("CPFLOW_TEST_POSTGRESQL")
-    if server and not url:
-        pytest.skip("no PostgreSQL server ($CPFLOW_TEST_POSTGRESQL; tests/servers/postgresql.sh)")
-    machine = type("Machine", (Machine,), {"url": url if server else None})
+def test_registry_agrees_with_the_model(kind: str, examples: int) -> None:
+    machine = type("Machine", (Machine,), {"kind": kind})
     run_state_machine_as_test(
         machine,
         settings=settings(

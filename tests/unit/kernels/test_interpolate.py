@@ -101,6 +101,22 @@ def test_runs_of_any_width_and_place(width: int, place: str) -> None:
     np.testing.assert_array_equal(image[0][~bad], row[~bad])
 
 
+@pytest.mark.parametrize("width", [13, 14, 19])
+def test_wide_runs_are_two_edges_and_a_middle(width: int) -> None:
+    """Images of one donor each read the weights out."""
+    near, far = interpolation_weights()
+    image = np.zeros((4, width + 10), np.float32)
+    bad = np.zeros(image.shape, bool)
+    bad[:, 5 : 5 + width] = True
+    for row, donor in enumerate((3, 4, 5 + width, 6 + width)):
+        image[row, donor] = 1
+    interpolate_rows(image, None, bad, np.nan)
+    weights = image[:, 5 : 5 + width].T
+    np.testing.assert_array_equal(weights[:6], near[2, 2, 12, :6].astype(np.float32))
+    np.testing.assert_array_equal(weights[-6:], near[2, 2, 12, 6:].astype(np.float32))
+    np.testing.assert_array_equal(weights[6:-6], np.tile(far[2, 2], (width - 12, 1)))
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.booleans(), min_size=1, max_size=40), st.integers(0, 1000))
 def test_any_pattern(pattern, seed) -> None:

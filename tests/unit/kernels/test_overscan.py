@@ -57,8 +57,9 @@ def simulated(rows=200, columns=64, noise=4.0, seed=0, dtype=np.int32):
 def test_median_per_row_by_the_book(integer: bool, cap: bool, dtype: type) -> None:
     _, overscan = simulated(dtype=dtype)
     rng = np.random.default_rng(9)
+    for row, times in enumerate(np.linspace(1, 5, 60), start=100):  # rows of wider spread
+        overscan[row] = np.rint(25_000 + times * (overscan[row].astype(float) - 25_000))
     overscan[rng.random(overscan.shape) < 0.02] += 300  # outliers of a row
-    overscan[17, :40] += 500  # a row of wide spread
     overscan[40, 5] += 5000  # a deviant pixel
     masked = rng.random(overscan.shape) < 0.05
     masked[60:80] = False
@@ -242,6 +243,16 @@ def test_empty_rows_take_their_neighbours() -> None:
     middle = np.array([1.0, np.nan, 3.0, 8.0, 9.0, np.nan])
     fill_empty_rows(middle)
     np.testing.assert_array_equal(middle, [1, 5.5, 3, 8, 9, 5.5])
+    for hole, near in (
+        (5, [6, 7, 8, 9, 10]),
+        (6, [1, 2, 3, 4, 5, 7, 8, 9, 10, 11]),
+        (14, [9, 10, 11, 12, 13, 15, 16, 17, 18, 19]),
+        (15, [10, 11, 12, 13, 14]),
+    ):
+        level = np.arange(20.0) ** 2
+        level[hole] = np.nan
+        fill_empty_rows(level)
+        assert level[hole] == np.median(np.array(near) ** 2)
     nothing = np.full(3, np.nan)
     fill_empty_rows(nothing)
     assert np.all(np.isnan(nothing))

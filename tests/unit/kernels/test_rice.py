@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -119,10 +122,10 @@ def images(dtype: type) -> dict[str, np.ndarray]:
         "bias": np.clip(rng.normal(base, 7, shape), low, high).astype(dtype),
         "constant": np.full(shape, 9, dtype),
         "hits": np.where(rng.random(shape) < 0.01, high, base).astype(dtype),
-        "alternating": np.where(np.arange(shape[1]) % 2, low, high).astype(dtype) + np.zeros(shape, dtype),
+        "alternating": np.tile(np.where(np.arange(333) % 2, low, high), (40, 1)).astype(dtype),
         "sparse": np.where(rng.random(shape) < 0.02, base + 1, base).astype(dtype),
         "steps": np.cumsum(rng.integers(-40, 40, shape), axis=1).clip(low, high).astype(dtype),
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32])
@@ -209,6 +212,35 @@ def test_garbage_never_reads_outside(data, dtype) -> None:
         else:
             results.append(out.tolist())
     assert results[0] == results[1]
+
+
+_CHECKED = """
+import numpy as np
+from cpflow.kernels.rice import decode_tiles
+
+rng = np.random.default_rng(1)
+for turn in range(3000):
+    dtype = (np.uint8, np.int16, np.int32)[turn % 3]
+    size = dtype().itemsize
+    code = {1: 0x20, 2: 0x10, 4: 0x08}[size]  # a block of code 0: zeros and a one
+    zeros = bytes([*[0] * size, code, *[0] * int(rng.integers(0, 60))])
+    data = zeros if turn % 2 else rng.integers(0, 256, rng.integers(size, 90), np.uint8).tobytes()
+    out = np.empty((1, 64), dtype)
+    try:
+        decode_tiles(np.frombuffer(data, np.uint8), np.array([0]), np.array([len(data)]), out)
+    except ValueError:
+        continue
+    assert data != zeros
+"""
+
+
+def test_no_index_is_out_of_bounds(tmp_path: Path) -> None:
+    """The same with every index checked: an IndexError would end it."""
+    checked = {**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", _CHECKED], env=checked, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_refusal_names_the_tile() -> None:

@@ -6,19 +6,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from registries import postgresql_database, prepare
+from registries import KINDS, address, prepare
 
 from cpflow.registry import Registry
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+@pytest.fixture(params=KINDS)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Address of an empty database."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'registry.sqlite'}"
-        return
-    with postgresql_database() as address:
-        yield address
+    with address(request.param, tmp_path) as found:
+        yield found
 
 
 @pytest.fixture

@@ -81,14 +81,14 @@ GOOD = [
 ]
 
 
-@pytest.mark.parametrize("name", GOOD)
-def test_names_that_are_allowed_come_back(registry: Registry, name: str) -> None:
-    registry.register_collection(name, "RUN")
-    assert registry.collection(name).name == name
-    assert name in registry.collection_names()
-    assert registry.flatten([name]) == [name]
-    (one,) = make(registry, name)
-    assert registry.datasets("bias", [name]) == [one]
+def test_names_that_are_allowed_come_back(registry: Registry) -> None:
+    for name in GOOD:
+        registry.register_collection(name, "RUN")
+        assert registry.collection(name).name == name
+        assert registry.flatten([name]) == [name]
+        (one,) = make(registry, name)
+        assert registry.datasets("bias", [name]) == [one]
+    assert registry.collection_names() == sorted(GOOD)
 
 
 BAD = [
@@ -127,16 +127,16 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize("name", BAD)
-def test_names_that_are_refused(registry: Registry, name: str) -> None:
-    with pytest.raises(CollectionError) as caught:
-        registry.register_collection(name, "RUN")
-    assert len(caught.value.message) < 250
+def test_names_that_are_refused(registry: Registry) -> None:
+    for name in BAD:
+        with pytest.raises(CollectionError) as caught:
+            registry.register_collection(name, "RUN")
+        assert len(caught.value.message) < 250
     assert registry.collection_names() == []
 
 
-@pytest.mark.parametrize("name", ["../../etc/passwd", "a\0b", "x" * 10_000, "\ud800", "'; --"])
-def test_names_that_cannot_exist_are_missing(registry: Registry, name: str) -> None:
-    with pytest.raises(CollectionError) as caught:
-        registry.collection(name)
-    assert len(caught.value.message) < 250
+def test_names_that_cannot_exist_are_missing(registry: Registry) -> None:
+    for name in [*BAD, "'; --"]:
+        with pytest.raises(CollectionError) as caught:
+            registry.collection(name)
+        assert len(caught.value.message) < 250

@@ -24,9 +24,7 @@ def test_runs_datasets_and_ranges_appear_together(registry):
     assert [one.timespan for one in made] == [early, late]
     assert [one.reason for one in made] == ["curated", "curated"]
     assert registry.collection("C").type is CollectionType.CALIBRATION
-    assert [ref.run for ref in registry.datasets("bias")] == ["C/curated/2", "C/curated/1"] or [
-        ref.run for ref in registry.datasets("bias")
-    ] == ["C/curated/1", "C/curated/2"]
+    assert {one.run for one in registry.datasets("bias")} == {"C/curated/1", "C/curated/2"}
 
 
 def test_a_later_file_shortens_the_range_of_an_own_run(registry):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from registries import CAM, add_exposures, exposure, tai
+from registries import CAM, KINDS, add_exposures, address, exposure, prepare, tai
 
 from cpflow.errors import QueryError
 from cpflow.registry import Registry
@@ -16,9 +17,20 @@ from cpflow.timespan import SECOND, Instant, Timespan
 DAYS = (20210101, 20210102, 20210103)
 
 
-@pytest.fixture
-def stocked(registry: Registry) -> Registry:
-    """Nine exposures, three a day: seq_num 1 to 9."""
+@pytest.fixture(scope="module", params=KINDS)
+def stocked(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Registry]:
+    """Nine exposures that nobody changes."""
+    directory = tmp_path_factory.mktemp("where")
+    with address(request.param, directory, shared=False) as url, Registry.create(url) as registry:
+        stock(registry)
+        yield registry
+
+
+def stock(registry: Registry) -> None:
+    """Add nine exposures, three a day: seq_num 1 to 9."""
+    prepare(registry)
     names = ["NGC 4755", "M 31", None, "ngc 4755", "50%_off", "it's", "[a]b", "a\\b", None]
     records = [
         exposure(
@@ -36,7 +48,6 @@ def stocked(registry: Registry) -> Registry:
         for i in range(9)
     ]
     add_exposures(registry, records, (0, 1))
-    return registry
 
 
 def found(registry: Registry, where: str, **more: Any) -> list[int]:
@@ -257,18 +268,18 @@ BAD: list[tuple[str, str, int]] = [
 
 
 @pytest.mark.parametrize(("where", "message", "column"), BAD, ids=[where for where, _, _ in BAD])
-def test_refuses(registry: Registry, where: str, message: str, column: int) -> None:
+def test_refuses(stocked: Registry, where: str, message: str, column: int) -> None:
     with pytest.raises(QueryError) as caught:
-        registry.exposures(where)
+        stocked.exposures(where)
     assert message in str(caught.value)
     assert caught.value.column == column
     assert caught.value.exit_code == 2
     assert str(caught.value).splitlines()[-1].strip() == "^"
 
 
-def test_W1_two_dashes_are_no_comment(registry: Registry) -> None:
+def test_W1_two_dashes_are_no_comment(stocked: Registry) -> None:
     with pytest.raises(QueryError):
-        registry.exposures("seq_num = 1 -- everything after")
+        stocked.exposures("seq_num = 1 -- everything after")
 
 
 def test_W14_bind_values(stocked: Registry) -> None:
@@ -323,18 +334,19 @@ def test_overflow_is_the_users_error(stocked: Registry) -> None:
         assert found(stocked, f"seq_num * {2**62} > 0") == ALL
 
 
-def test_W21_the_instrument_must_be_given_where_there_are_several(stocked: Registry) -> None:
-    stocked.register_instrument("Other", {}, "")
+def test_W21_the_instrument_must_be_given_where_there_are_several(empty: Registry) -> None:
+    stock(empty)
+    empty.register_instrument("Other", {}, "")
     with pytest.raises(QueryError, match="names no instrument, and there are 2: Other, TestCam"):
-        stocked.exposures("seq_num = 1")
+        empty.exposures("seq_num = 1")
     with pytest.raises(QueryError):
-        stocked.select("detector = 1")
-    assert found(stocked, "") == ALL
-    assert found(stocked, "TRUE") == ALL
-    assert found(stocked, f"instrument='{CAM}' AND seq_num = 1") == [1]
-    assert found(stocked, "NOT instrument='Other' AND seq_num = 1") == [1]
-    assert found(stocked, "seq_num = 1", instrument=CAM) == [1]
-    assert found(stocked, "instrument IN ('x') OR seq_num = 1") == [1]
+        empty.select("detector = 1")
+    assert found(empty, "") == ALL
+    assert found(empty, "TRUE") == ALL
+    assert found(empty, f"instrument='{CAM}' AND seq_num = 1") == [1]
+    assert found(empty, "NOT instrument='Other' AND seq_num = 1") == [1]
+    assert found(empty, "seq_num = 1", instrument=CAM) == [1]
+    assert found(empty, "instrument IN ('x') OR seq_num = 1") == [1]
 
 
 def test_select_is_about_raws(stocked: Registry) -> None:

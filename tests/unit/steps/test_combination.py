@@ -11,6 +11,7 @@ from cpflow.exposure import Exposure
 from cpflow.kernels.planes import BAD, CR, INTRP, NO_DATA, SAT, SUSPECT
 from cpflow.stack import BandStack, Frame
 from cpflow.steps.combination import CombineBand, check_scale, exposure_scale
+from cpflow.steps.focal_plane import Level
 from cpflow.steps.options import Combine
 from cpflow.timespan import Timespan
 
@@ -37,6 +38,7 @@ def band(image, mask=None, variance=None, measured=None, dark_times=None):
         tuple(range(count)),
         tuple(exposure(i, None if dark_times is None else dark_times[i]) for i in range(count)),
         measured or [{}] * count,
+        {},
         reload,
     )
     return stack, reloads
@@ -134,7 +136,7 @@ def test_each_exposure_is_divided_by_its_scale():
         np.stack([frame * np.float32(1 / t) for frame, t in zip(image, times, strict=True)])
     )
     np.testing.assert_allclose(out["image"], mean, rtol=2e-7)
-    measured = [{"scale": time} for time in times]
+    measured = [{"level": Level(time, 1)} for time in times]
     by_mean = CombineBand(Combine(scale="mean"))(band(image, measured=measured)[0])
     np.testing.assert_array_equal(by_mean["image"], out["image"])
 
@@ -142,7 +144,7 @@ def test_each_exposure_is_divided_by_its_scale():
 @pytest.mark.parametrize("time", [None, 0.0, -1.0, np.nan])
 def test_a_time_that_cannot_scale_is_refused(time):
     with pytest.raises(RawError, match="exposure 3"):
-        exposure_scale(exposure(3, time), {}, Combine(scale="dark_time"))
+        exposure_scale(exposure(3, time), {}, {}, Combine(scale="dark_time"))
     with pytest.raises(ConfigurationError, match="dark_time"):
         check_scale(Combine(scale="dark_time"), [exposure(3, time)])
     check_scale(Combine(), [exposure(3, time)])
