@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import datetime, timedelta
 
-from astropy.time import Time
+from astropy.time import Time, TimeDelta
 from lsst.daf.butler import (
     Butler,
     CollectionType,
@@ -137,7 +137,7 @@ def measure(butler: Butler, scene: Scene, made: list[DimensionRecord]) -> dict[s
     (ref,) = registry.insertDatasets(bias, [coordinate], "run/many", expand=False)
     registry.registerCollection("calib/many", CollectionType.CALIBRATION)
     base = tai(datetime(2001, 1, 1))
-    edges = [base + i / 86400 for i in range(scene.certifications + 1)]
+    edges = [base + TimeDelta(i, format="sec") for i in range(scene.certifications + 1)]
 
     def certify() -> None:
         for begin, end in zip(edges, edges[1:], strict=False):
@@ -145,7 +145,9 @@ def measure(butler: Butler, scene: Scene, made: list[DimensionRecord]) -> dict[s
 
     return {
         "query": timed(
-            lambda: list(butler.query_dimension_records("exposure", where=QUERY, limit=None)), 3
+            lambda: list(butler.query_dimension_records(
+                    "exposure", where=QUERY, limit=None, explain=False
+                )), 3
         ),
         "bulk": timed(bulk, 3),
         "single": timed(one_by_one) / len(few),

@@ -134,11 +134,18 @@ def address(kind: str, directory: Path, *, shared: bool = True) -> Iterator[str]
         _execute(url, _OTHERS, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
         yield url
     else:
-        url = _new_database()
-        try:
+        with postgresql_database() as url:
             yield url
-        finally:
-            _drop(url)
+
+
+@contextmanager
+def postgresql_database() -> Iterator[str]:
+    """URL of an empty database of its own; the test is skipped without a server."""
+    url = _new_database()
+    try:
+        yield url
+    finally:
+        _drop(url)
 
 
 _OTHERS = (

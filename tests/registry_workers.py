@@ -61,23 +61,23 @@ def ingest(registry: Registry, worker: int, i: int) -> str:
 def ingest_until_killed(url: str, ready: Any, begin: int) -> None:
     """Add exposures with four files each."""
     with Registry.open(url, timeout=120) as registry:
-        ready.set()
         for i in range(begin, begin + 100_000):
             one = exposure(seq_num=i)
             registry.add_exposure(one, [raw(one, d) for d in DETECTORS], f"{CAM}/raw/all")
+            ready.set()
 
 
 def certify_until_killed(url: str, ready: Any, begin: int) -> None:
     """Certify and decertify four detectors at a time."""
     with Registry.open(url, timeout=120) as registry:
         refs = registry.datasets("bias", "run/0")
-        ready.set()
         for i in range(begin, begin + 100_000):
             span = Timespan(10 * i, 10 * i + 10)
             registry.certify("calib", refs, span, replace=True)
             registry.decertify("calib", "bias", Timespan(10 * i + 3, 10 * i + 4))
             if i % 5 == 4:
                 registry.decertify("calib", "bias", Timespan(None, 10 * i))
+            ready.set()
 
 
 def publish_until_killed(url: str, ready: Any, begin: int) -> None:
@@ -85,7 +85,7 @@ def publish_until_killed(url: str, ready: Any, begin: int) -> None:
     from registries import ref
 
     with Registry.open(url, timeout=120) as registry:
-        ready.set()
         for i in range(begin, begin + 100_000):
             run = f"out/{os.getpid()}-{i}"
             registry.publish(run, [ref(run, detector=d) for d in DETECTORS], chain="out")
+            ready.set()

@@ -94,14 +94,14 @@ def test_simulated_fringes_are_measured_and_subtracted():
     usable = np.ones(shape, bool)
     usable[50:80, 60:70] = False
     image[50:80, 60:70] = 65535
-    found = measure_fringes(image, [fringe], seed=11, usable=usable)
+    found = measure_fringes(image, [fringe], seed=11, usable=usable, count=10_000)
     # A median of 36 pixels of variance 3000 scatters by 11, and there are 4700 boxes of 36 pixels
     # in the image; the pattern has an rms of 0.7: 11 / (0.7 * sqrt(4700)) = 0.23, 0.4 % of 60.
     assert found.amplitudes[0] == pytest.approx(sky * amplitude, rel=0.02)
     # As the reference does it, the noise of the exposure makes it too small.
-    first = measure_fringes(image, [fringe], seed=11, usable=usable, refinements=0)
+    first = measure_fringes(image, [fringe], seed=11, usable=usable, count=10_000, refinements=0)
     assert first.amplitudes[0] < 0.96 * sky * amplitude
-    again = measure_fringes(image, [fringe], seed=11, usable=usable)
+    again = measure_fringes(image, [fringe], seed=11, usable=usable, count=10_000)
     np.testing.assert_array_equal(found.amplitudes, again.amplitudes)
     rest = subtract_fringes(clean.astype(np.float32), [fringe], found.amplitudes)
     left = rest - sky * sky_shape(shape, (0.03, 0.02))
