@@ -233,12 +233,17 @@ def _build(
         else:
             records.append(record)
 
-    blocks = {name: product.dataset[name].data.to_delayed() for name in image_names}
+    # Unoptimised: Dask would fuse the graph of each variable by itself, and run what they share
+    # once for every variable.
+    def blocks_of(variable: str) -> Any:
+        return product.dataset[variable].data.to_delayed(optimize_graph=False)
+
+    blocks = {name: blocks_of(name) for name in image_names}
     for index, (name, _) in enumerate(recipe.bands):
         add(name, image_names, [blocks[variable][0, index, 0] for variable in image_names])
     if recipe.small:
         small = tuple(recipe.small)
-        add(SMALL, small, [product.dataset[variable].data for variable in small])
+        add(SMALL, small, [blocks_of(variable).item() for variable in small])
     kept = len(records) - len(tasks)
     if kept:
         listener(Event("resumed", product.label, kept, len(records)))
