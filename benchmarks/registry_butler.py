@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 from astropy.time import Time, TimeDelta
 from lsst.daf.butler import (
@@ -32,9 +33,7 @@ def records(butler: Butler, scene: Scene) -> list[DimensionRecord]:
         {"name": CAM, "detector_max": 1000, "exposure_max": 2**62, "visit_max": 2**62,
          "class_name": "x"},
     )  # fmt: skip
-    registry.insertDimensionData(
-        "physical_filter", {"instrument": CAM, "name": "r_1", "band": "r"}
-    )
+    registry.insertDimensionData("physical_filter", {"instrument": CAM, "name": "r_1", "band": "r"})
     registry.insertDimensionData(
         "detector",
         *[{"instrument": CAM, "id": i, "full_name": f"D{i}"} for i in range(scene.detectors)],
@@ -140,20 +139,19 @@ def measure(butler: Butler, scene: Scene, made: list[DimensionRecord]) -> dict[s
     edges = [base + TimeDelta(i, format="sec") for i in range(scene.certifications + 1)]
 
     def certify() -> None:
-        for begin, end in zip(edges, edges[1:], strict=False):
+        for begin, end in pairwise(edges):
             registry.certify("calib/many", [ref], Timespan(begin, end))
 
     return {
         "query": timed(
-            lambda: list(butler.query_dimension_records(
-                    "exposure", where=QUERY, limit=None, explain=False
-                )), 3
+            lambda: list(
+                butler.query_dimension_records("exposure", where=QUERY, limit=None, explain=False)
+            ),
+            3,
         ),
         "bulk": timed(bulk, 3),
         "single": timed(one_by_one) / len(few),
-        "flatten": timed(
-            lambda: list(butler.collections.query([top], flatten_chains=True)), 3
-        ),
+        "flatten": timed(lambda: list(butler.collections.query([top], flatten_chains=True)), 3),
         "certify": timed(certify) / scene.certifications,
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
@@ -53,22 +54,27 @@ def bias(run: str, detector: int) -> DatasetRef:
     )
 
 
+def add(registry: Registry, pairs: Iterable[tuple[Exposure, list[RawFile]]]) -> None:
+    failed = [r for r in registry.add_exposures(pairs, "Cam/raw/all") if r.error]
+    assert not failed
+
+
 def fill(registry: Registry, scene: Scene) -> dict[str, float]:
     registry.register_instrument(
-        CAM, {"name": CAM}, "", detectors=[DetectorRecord(i, f"D{i}") for i in range(scene.detectors)]
+        CAM,
+        {"name": CAM},
+        "",
+        detectors=[DetectorRecord(i, f"D{i}") for i in range(scene.detectors)],
     )
     items = [exposure(shot) for shot in shots(scene)]
     numbers = range(scene.detectors)
 
     def ingest() -> None:
-        pairs = (
-            (one, [raw(one, d) for d in numbers] if i < scene.raw_exposures else [])
-            for i, one in enumerate(items)
-        )
-        failed = [r for r in registry.add_exposures(pairs, "Cam/raw/all") if r.error]
-        assert not failed
+        pairs = ((one, [raw(one, d) for d in numbers]) for one in items[: scene.raw_exposures])
+        add(registry, pairs)
 
     seconds = {"ingest": timed(ingest) / (scene.raw_exposures * scene.detectors)}
+    add(registry, ((one, []) for one in items[scene.raw_exposures :]))
     for i, (begin, end) in enumerate(slices(scene)):
         refs = registry.publish(f"run/{i:02d}", [bias(f"run/{i:02d}", d) for d in numbers])
         span = Timespan(tai(begin), tai(end))

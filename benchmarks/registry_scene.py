@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 PER_DAY = 200
@@ -61,7 +62,7 @@ def slices(scene: Scene) -> list[tuple[datetime, datetime]]:
     begin = datetime(FIRST.year, FIRST.month, FIRST.day)
     step = timedelta(days=scene.days) / scene.collections
     edges = [begin + i * step for i in range(scene.collections + 1)]
-    return list(zip(edges, edges[1:], strict=False))
+    return list(pairwise(edges))
 
 
 def chains(scene: Scene) -> list[tuple[str, list[str]]]:

@@ -15,15 +15,15 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Combine": "cpflow.steps",
     "CosmicRays": "cpflow.steps",
-    "CpflowError": "cpflow.errors",
+    "Defects": "cpflow.steps",
     "GraphConfig": "cpflow.graph.config",
     "Isr": "cpflow.steps",
     "Overscan": "cpflow.steps",
     "Repo": "cpflow.session",
     "Select": "cpflow.graph.select",
-    "Timespan": "cpflow.timespan",
     "assemble": "cpflow.steps",
     "combine": "cpflow.steps",
+    "find_defects": "cpflow.steps",
     "isr": "cpflow.steps",
     "reject_cosmic_rays": "cpflow.steps",
     "open_stack": "cpflow.stack",
@@ -32,23 +32,22 @@ _PUBLIC = {
 __all__ = [
     "Combine",
     "CosmicRays",
-    "CpflowError",
+    "Defects",
     "GraphConfig",
     "Isr",
     "Overscan",
     "Repo",
     "Select",
-    "Timespan",
     "__version__",
     "assemble",
     "combine",
+    "find_defects",
     "isr",
     "open_stack",
     "reject_cosmic_rays",
 ]
 
 if TYPE_CHECKING:
-    from cpflow.errors import CpflowError
     from cpflow.graph.config import GraphConfig
     from cpflow.graph.select import Select
     from cpflow.session import Repo
@@ -56,14 +55,15 @@ if TYPE_CHECKING:
     from cpflow.steps import (
         Combine,
         CosmicRays,
+        Defects,
         Isr,
         Overscan,
         assemble,
         combine,
+        find_defects,
         isr,
         reject_cosmic_rays,
     )
-    from cpflow.timespan import Timespan
 
 
 def __getattr__(name: str) -> Any:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cpflow.errors import ProductError, UsageError
-from cpflow.kernels.planes import MASK_DTYPE, PLANES
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -44,6 +43,8 @@ class ProductSpec:
     exposure_time: float = 1.0
     aliases: tuple[str, ...] = ()
     calibration: bool = True
+    building: tuple[Variable, ...] = ()
+    """What a graph gives instead, where the product gets its form only when it is finished."""
 
     def variable(self, name: str) -> Variable | None:
         """Return the variable of this name, or None."""
@@ -67,7 +68,8 @@ class ProductSpec:
         ProductError
             Naming product, variable and what is wrong with it.
         """
-        for spec in self.variables:
+        expected = self.building if self.building and not assembled else self.variables
+        for spec in expected:
             label = f"{self.name}: variable {spec.name!r}"
             if spec.name not in dataset:
                 if spec.optional:
@@ -98,6 +100,8 @@ def _finite(data: xr.DataArray) -> bool:
 
 def mask_attributes() -> dict[str, object]:
     """Return the CF attributes that name the bits of a mask variable."""
+    from cpflow.kernels.planes import PLANES
+
     return {
         "units": "1",
         "flag_masks": [1 << bit for bit in range(len(PLANES))],
@@ -105,7 +109,8 @@ def mask_attributes() -> dict[str, object]:
     }
 
 
-_MASK = MASK_DTYPE.__name__ if isinstance(MASK_DTYPE, type) else str(MASK_DTYPE)
+# `cpflow.kernels.planes.MASK_DTYPE`; importing it takes numpy, which a listing has no need of.
+_MASK = "uint16"
 
 
 def squared(unit: str) -> str:
@@ -164,10 +169,22 @@ FLAT = ProductSpec("flat", _FILTER, _image_variables(("1",)))
 DEFECTS = ProductSpec(
     "defects",
     _DETECTOR,
-    tuple(
-        Variable(name, ("box",), "int32", ("pixel",)) for name in ("x0", "y0", "width", "height")
+    (
+        *(
+            Variable(name, ("box",), "int32", ("pixel",))
+            for name in ("x0", "y0", "width", "height")
+        ),
+        *(
+            Variable(name, ("exposure", "amp"), "int64", ("1",), True, meaning=meaning)
+            for name, meaning in (
+                ("n_hot", "pixels above the threshold; -1 for an exposure that was left out"),
+                ("n_cold", "pixels below the threshold; -1 for an exposure that was left out"),
+            )
+        ),
+        Variable("dropped", ("exposure",), "bool", (), True, meaning="left out by --drop-bad"),
     ),
     aliases=("defect",),
+    building=(Variable("defect", ("y", "x"), "uint8", ("1",), meaning="1 where it is bad"),),
 )
 _AMPS = ("source_amp", "target_amp")
 _RATIO, _PER_COUNT = ("adu/adu", "electron/electron"), ("1/adu", "1/electron")

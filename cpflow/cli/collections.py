@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -9,7 +10,7 @@ import click
 from cpflow.cli.output import table_format
 
 if TYPE_CHECKING:
-    from cpflow.registry import Collection, Registry
+    from cpflow.registry import Collection
 
 
 @click.command("collections")
@@ -34,28 +35,35 @@ def command(
     from cpflow.repo import Repository
 
     wanted = {kind.upper() for kind in comma_list(kinds)}
-    rows: list[dict[str, str]] = []
     with Repository(repo) as repository:
         registry = repository.registry
-        for name in registry.collection_names(comma_list(patterns) or None):
-            collection = registry.collection(name)
-            if wanted and collection.type.value not in wanted:
-                continue
-            if chains == "flatten" and collection.children:
-                names = registry.flatten([name])
-                rows += [_row(registry.collection(child), 0) for child in names]
-                continue
-            row = _row(collection, 0)
-            rows.append(row)
-            if chains == "table":
-                row["children"] = ", ".join(collection.children)
-            elif chains == "inverse-table":
-                row["parents"] = ", ".join(registry.parents(name))
-            elif chains in ("tree", "inverse-tree"):
-                rows += _below(registry, collection, 1, inverse=chains == "inverse-tree")
-    names = ["collection", "type", "state"]
-    names += {"table": ["children"], "inverse-table": ["parents"]}.get(chains, [])
-    show_table(names, rows, form)
+        # One query, however deep the chains are.
+        known = {one.name: one for one in registry.collections()}
+        names = registry.collection_names(comma_list(patterns) or None)
+    parents: dict[str, list[str]] = {}
+    for one in known.values():
+        for child in one.children:
+            parents.setdefault(child, []).append(one.name)
+    rows: list[dict[str, str]] = []
+    for collection in (known[name] for name in names if name in known):
+        if wanted and collection.type.value not in wanted:
+            continue
+        if chains == "flatten" and collection.children:
+            rows += [_row(known[leaf], 0) for leaf in _leaves(known, collection.name)]
+            continue
+        row = _row(collection, 0)
+        rows.append(row)
+        if chains == "table":
+            row["children"] = ", ".join(collection.children)
+        elif chains == "inverse-table":
+            row["parents"] = ", ".join(parents.get(collection.name, ()))
+        elif chains == "tree":
+            rows += _below(known, lambda name: known[name].children, collection.name, 1)
+        elif chains == "inverse-tree":
+            rows += _below(known, lambda name: parents.get(name, ()), collection.name, 1)
+    shown = ["collection", "type", "state"]
+    shown += {"table": ["children"], "inverse-table": ["parents"]}.get(chains, [])
+    show_table(shown, rows, form)
 
 
 def _row(collection: Collection, depth: int) -> dict[str, str]:
@@ -67,12 +75,19 @@ def _row(collection: Collection, depth: int) -> dict[str, str]:
 
 
 def _below(
-    registry: Registry, collection: Collection, depth: int, *, inverse: bool
+    known: Mapping[str, Collection], step: Callable[[str], Sequence[str]], name: str, depth: int
 ) -> list[dict[str, str]]:
+    """Rows of what is below a collection, or above it, as `step` says."""
     rows: list[dict[str, str]] = []
-    names = registry.parents(collection.name) if inverse else collection.children
-    for name in names:
-        one = registry.collection(name)
-        rows.append(_row(one, depth))
-        rows += _below(registry, one, depth + 1, inverse=inverse)
+    for one in step(name):
+        rows.append(_row(known[one], depth))
+        rows += _below(known, step, one, depth + 1)
     return rows
+
+
+def _leaves(known: Mapping[str, Collection], name: str) -> list[str]:
+    """Return what a chain flattens to (spec C7)."""
+    children = known[name].children
+    if known[name].type.value != "CHAINED":
+        return [name]
+    return list(dict.fromkeys(leaf for child in children for leaf in _leaves(known, child)))

@@ -59,28 +59,30 @@ def _quantile(block, lane, n, fraction):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def start(block, good, clip, work):  # type: ignore[no-untyped-def]
-    """Centre and half-width of the first pass, from the quartiles of sorted columns."""
+def _start_lane(block, lane, n, clip, work):  # type: ignore[no-untyped-def]
+    work[REFERENCE + lane] = block[np.uint64((n - 1) // 2) * _STRIDE + lane]
+    work[CENTRE + lane] = _quantile(block, lane, n, 0.5)
+    iqr = _quantile(block, lane, n, 0.75) - _quantile(block, lane, n, 0.25)
+    work[WIDTH + lane] = clip * IQR_TO_SIGMA * iqr
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def start(block, rows, good, fewest, clip, work):  # type: ignore[no-untyped-def]
+    """Centre and half-width of the first pass, from the quartiles of sorted columns.
+
+    `good` counts the values of each, and `fewest` is the least of these counts.
+    """
+    # All lanes at the same ranks first, in vector code; then those with fewer good values.
+    for lane in range(_LANES):
+        _start_lane(block, lane, rows, clip, work)
+    if fewest == rows:
+        return
     for lane in range(_LANES):
         n = good[lane]
         if n == 0:
             work[REFERENCE + lane] = work[CENTRE + lane] = work[WIDTH + lane] = np.nan
-            continue
-        work[REFERENCE + lane] = block[np.uint64((n - 1) // 2) * _STRIDE + lane]
-        work[CENTRE + lane] = _quantile(block, lane, n, 0.5)
-        iqr = _quantile(block, lane, n, 0.75) - _quantile(block, lane, n, 0.25)
-        work[WIDTH + lane] = clip * IQR_TO_SIGMA * iqr
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _start_uniform(block, n, clip, work):  # type: ignore[no-untyped-def]
-    """Do what `start` does where every column has `n` good values, in vector code."""
-    middle = np.uint64((n - 1) // 2) * _STRIDE
-    for lane in range(_LANES):
-        work[REFERENCE + lane] = block[middle + lane]
-        work[CENTRE + lane] = _quantile(block, lane, n, 0.5)
-        iqr = _quantile(block, lane, n, 0.75) - _quantile(block, lane, n, 0.25)
-        work[WIDTH + lane] = clip * IQR_TO_SIGMA * iqr
+        elif n < rows:
+            _start_lane(block, lane, n, clip, work)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -206,22 +208,19 @@ def _next_interval(clip, work):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def clip_block(block, rows, good, uniform, clip, iterations, work):  # type: ignore[no-untyped-def]
+def clip_block(block, rows, good, fewest, clip, iterations, work):  # type: ignore[no-untyped-def]
     """Run the passes on the sorted columns of a block.
 
     Leaves in `work` centre and half-width of the last pass, and count, mean and sample variance of
     its survivors. `_LOST` marks columns whose reference was clipped: the sums around it may have
     lost digits, and `clip_column` has to do them. Returns whether there may be any.
     """
-    if uniform:
-        _start_uniform(block, rows, clip, work)
-    else:
-        start(block, good, clip, work)
+    start(block, rows, good, fewest, clip, work)
     # Tails have to be longer than what good data lose, or the core is summed again in each pass.
     groups = (1 if rows < 20 else 2 + rows // 300) if rows > 6 else 0
     tail = 3 * groups
     top = rows - tail
-    complete = groups > 0 and (uniform or good.min() >= top)
+    complete = groups > 0 and fewest >= top
     if complete:
         _add_core(block, tail, top, work)
     for lane in range(_LANES):
@@ -234,14 +233,17 @@ def clip_block(block, rows, good, uniform, clip, iterations, work):  # type: ign
         if iteration > 0:
             _next_interval(clip, work)
         if complete and _keeps_all(block, tail, top, work):
+            # With all values good, the reference is one of the core.
+            lost |= fewest < rows
             for lane in range(_LANES):
                 work[COUNT + lane] = top - tail
                 work[_SUM1 + lane] = work[_CORE1 + lane]
                 work[_SUM2 + lane] = work[_CORE2 + lane]
         else:
             lost = True
-            _note_lost(work)
             _add_kept(block, tail, top, work)
+        if lost:
+            _note_lost(work)
         for group in range(groups):
             _add_tails(block, 3 * group, rows - 3 * (group + 1), work)
     for lane in range(_LANES):

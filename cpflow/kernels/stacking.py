@@ -74,9 +74,9 @@ class _Outputs(NamedTuple):
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _take_median(block, good, work):  # type: ignore[no-untyped-def]
+def _take_median(block, rows, good, fewest, work):  # type: ignore[no-untyped-def]
     """Leave the median of sorted columns where the passes leave their mean."""
-    start(block, good, 1.0 / IQR_TO_SIGMA, work)
+    start(block, rows, good, fewest, 1.0 / IQR_TO_SIGMA, work)
     for lane in range(_LANES):
         iqr = work[WIDTH + lane]
         work[MEAN + lane] = work[CENTRE + lane]
@@ -142,15 +142,16 @@ def _combine(inputs, few, excluded, median, clip, iterations, no_good, plan, til
             if clean:
                 good[:] = rows
                 union[:] = 0
+                fewest = rows
             else:
-                load(
+                fewest = load(
                     inputs.stack, inputs.mask, first, last - first, excluded, inputs.inverse, block,
                     good, union,
                 )  # fmt: skip
             sort_columns(block, plan)
             if median:
-                _take_median(block, good, work)
-            elif clip_block(block, rows, good, clean, clip, iterations, work):
+                _take_median(block, rows, good, fewest, work)
+            elif clip_block(block, rows, good, fewest, clip, iterations, work):
                 clip_lost(block, good, clip, iterations, work)
             _store(work, good, union, no_good, first, last, out)
             if inputs.variance.shape[0] > 0:

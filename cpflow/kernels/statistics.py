@@ -45,8 +45,19 @@ class ClippedStatistics:
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _moments(values, good, centre, width):  # type: ignore[no-untyped-def]
-    """Count, sum and sum of squares, around `centre`, of what lies within `width` of it."""
+def _first_kept(values, good, centre, width):  # type: ignore[no-untyped-def]
+    """Find a value that is kept; NaN if there is none."""
+    everything = good.shape[0] == 0
+    for i in range(values.shape[0]):
+        value = np.float64(values[i])
+        if abs(value - centre) <= width and (everything or good[i]):
+            return value
+    return np.nan
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _moments(values, good, centre, width, origin):  # type: ignore[no-untyped-def]
+    """Count, sum and sum of squares, around `origin`, of what lies within `width` of `centre`."""
     everything = good.shape[0] == 0
     size = np.uint64(values.shape[0])
     counts = np.zeros(_LANES, np.int64)
@@ -62,22 +73,25 @@ def _moments(values, good, centre, width):  # type: ignore[no-untyped-def]
         if everything:
             for start in range(chunk, whole, _LANES):
                 for lane in range(_LANES):
-                    d = np.float64(values[start + lane]) - centre
-                    keep = abs(d) <= width
+                    value = np.float64(values[start + lane])
+                    keep = abs(value - centre) <= width
+                    d = value - origin
                     counts[lane] += 1 if keep else 0
                     sums[lane] += d if keep else 0.0
                     squares[lane] += d * d if keep else 0.0
         else:
             for start in range(chunk, whole, _LANES):
                 for lane in range(_LANES):
-                    d = np.float64(values[start + lane]) - centre
-                    keep = (abs(d) <= width) & good[start + lane]
+                    value = np.float64(values[start + lane])
+                    keep = (abs(value - centre) <= width) & good[start + lane]
+                    d = value - origin
                     counts[lane] += 1 if keep else 0
                     sums[lane] += d if keep else 0.0
                     squares[lane] += d * d if keep else 0.0
         for i in range(whole, stop):
-            d = np.float64(values[i]) - centre
-            if abs(d) <= width and (everything or good[i]):
+            value = np.float64(values[i])
+            if abs(value - centre) <= width and (everything or good[i]):
+                d = value - origin
                 counts[0] += 1
                 sums[0] += d
                 squares[0] += d * d
@@ -143,10 +157,12 @@ def clipped_statistics(
     for iteration in range(max(iterations, 1)):
         if iteration > 0:
             centre, width = mean, clip * float(np.sqrt(variance)) if used > 1 else 0.0
-        used, total, squares = _moments(flat, flags, centre, width)
-        if used == 0:
+        # Sums around one of the survivors: if all are equal, the mean is exactly theirs.
+        origin = _first_kept(flat, flags, centre, width)
+        if np.isnan(origin):
             return ClippedStatistics(np.nan, np.nan, n, 0)
-        mean = centre + total / used
+        used, total, squares = _moments(flat, flags, centre, width, origin)
+        mean = origin + total / used
         variance = max(squares - total * (total / used), 0.0) / (used - 1) if used > 1 else np.nan
     return ClippedStatistics(float(mean), float(np.sqrt(variance)), n, int(used))
 

@@ -61,11 +61,15 @@ def load_clean(stack, first, inverse, tile):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def load(stack, mask, first, width, excluded, inverse, block, good, union):  # type: ignore[no-untyped-def]
-    """Copy `width` pixels to a block: +inf for what is not good; count the good, OR their masks."""
+    """Copy `width` pixels to a block, +inf for what is not good.
+
+    Counts the good values and ORs their masks, by lane; returns the least of the counts.
+    """
     masked = mask.shape[0] > 0
     good[:] = 0
     union[:] = 0
-    block[:] = _INFINITE
+    if width < LANES:
+        block[:] = _INFINITE
     start = np.uint64(first)
     for exposure in range(stack.shape[0]):
         row = stack[exposure]
@@ -86,6 +90,7 @@ def load(stack, mask, first, width, excluded, inverse, block, good, union):  # t
                 keep = abs(value) <= LARGEST
                 block[base + lane] = value if keep else _INFINITE
                 good[lane] += np.int32(1) if keep else np.int32(0)
+    return good.min()
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

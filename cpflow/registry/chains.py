@@ -20,7 +20,7 @@ from cpflow.registry.collections import (
     rows_by_name,
 )
 from cpflow.registry.database import is_one_of, lock_chains
-from cpflow.registry.names import check_collection_name, is_pattern
+from cpflow.registry.names import is_pattern
 from cpflow.registry.part import RegistryPart
 from cpflow.registry.records import Collection, CollectionType
 
@@ -156,7 +156,7 @@ def change(
         row = row_of_type(connection, parent, CollectionType.CHAINED, "change of a chain")
     else:
         row, _ = ensure(connection, parent, CollectionType.CHAINED, doc=doc or "")
-    old = [child.id for child in _children(connection, row.id)]
+    old = [child.id for child in children_of(connection, row.id)]
     if mode is ChainMode.REDEFINE:
         new = given
     elif mode is ChainMode.PREPEND:
@@ -168,7 +168,7 @@ def change(
     if row.id in reach(connection, given).rows and mode is not ChainMode.REMOVE:
         raise CollectionCycleError(f"{parent} would contain itself")
     set_children(connection, row.id, new)
-    return [child.name for child in _children(connection, row.id)]
+    return [child.name for child in children_of(connection, row.id)]
 
 
 def _given(
@@ -192,7 +192,7 @@ def _given(
 def _pop(connection: Connection, parent: str, positions: Sequence[str]) -> list[str]:
     lock_chains(connection)
     row = row_of_type(connection, parent, CollectionType.CHAINED, "change of a chain")
-    old = _children(connection, row.id)
+    old = children_of(connection, row.id)
     out = set()
     for text in positions or ["0"]:
         try:
@@ -215,11 +215,12 @@ def unlink(connection: Connection, ids: Sequence[int]) -> None:
     ).all()
     gone = set(ids)
     for parent in parents:
-        left = [child.id for child in _children(connection, parent) if child.id not in gone]
+        left = [child.id for child in children_of(connection, parent) if child.id not in gone]
         set_children(connection, parent, left)
 
 
-def _children(connection: Connection, parent: int) -> list[Row]:
+def children_of(connection: Connection, parent: int) -> list[Row]:
+    """Return the children of a chain, in order."""
     table, chain = schema.collection, schema.chain
     query = (
         select(table.c.id, table.c.name, table.c.type, table.c.state)
@@ -313,21 +314,3 @@ class ChainChanges(RegistryPart):
                     shown.add(id_)
                     stack.extend((child, depth + 1) for child in reversed(below))
         return lines
-
-
-def chain_of_run(connection: Connection, chain: str, run: str, inputs: Sequence[str]) -> list[str]:
-    """Put a finished RUN into its output chain (spec R3, R4).
-
-    A new chain is the run and the flattened inputs as they are now. In one that exists the run
-    goes to the front; inputs that it lacks go to the end.
-    """
-    check_collection_name(chain)
-    row, made = ensure(connection, chain, CollectionType.CHAINED)
-    leaves = [leaf.name for leaf in search_path(connection, inputs)] if inputs else []
-    if made:
-        return change(connection, chain, [run, *leaves], ChainMode.REDEFINE)
-    present = {child.name for child in reach(connection, [row.id]).flatten([row.id])}
-    lacking = [leaf for leaf in leaves if leaf not in present]
-    if lacking:
-        change(connection, chain, lacking, ChainMode.EXTEND)
-    return prepend(connection, chain, [run])

@@ -201,7 +201,8 @@ def _layout_ids(connection: Connection, layouts: Sequence[Mapping[str, object]])
     known = {row.digest: row.id for row in connection.execute(query)}
     missing = [
         {"digest": digest, "content": dict(content)}
-        for digest, content in contents.items()
+        # Sorted, so that two processes never wait for each other.
+        for digest, content in sorted(contents.items(), key=lambda item: item[0])
         if digest not in known
     ]
     if missing:

@@ -233,7 +233,7 @@ def sync_definition(
     if not overwrite:
         raise ConflictError(
             f"instrument {name} is registered with another definition: {describe(changes)}",
-            hint="take the new one with 'cpflow init REPO --instrument ... --update'",
+            hint="a changed camera needs another name, or register_instrument(..., update=True)",
         )
     connection.execute(update(table).where(table.c.name == name).values(**values))
     return True

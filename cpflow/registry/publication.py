@@ -8,9 +8,10 @@ from typing import Any
 from sqlalchemy import update
 
 from cpflow.registry import schema
-from cpflow.registry.chains import ChainMode, chain_of_run, change
+from cpflow.registry.chains import ChainMode, change
 from cpflow.registry.collections import ensure
 from cpflow.registry.datasets import add
+from cpflow.registry.output_chain import chain_of_run
 from cpflow.registry.part import RegistryPart
 from cpflow.registry.records import CollectionType, DatasetRef, Lineage, RunState
 

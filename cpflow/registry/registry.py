@@ -24,6 +24,7 @@ from cpflow.registry.grouping import Groupings
 from cpflow.registry.instruments import Instruments
 from cpflow.registry.listing import Listing
 from cpflow.registry.lookup import Lookup
+from cpflow.registry.output_chain import OutputChains
 from cpflow.registry.provenance import Provenance
 from cpflow.registry.publication import Publication
 from cpflow.registry.raws import Raws
@@ -40,6 +41,7 @@ class Registry(
     Raws,
     Collections,
     ChainChanges,
+    OutputChains,
     Datasets,
     Listing,
     Publication,

@@ -49,6 +49,8 @@ class JsonText(TypeDecorator[Any]):
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
         """Read JSON."""
+        if value == "{}":
+            return {}
         return None if value is None else json.loads(value)
 
 

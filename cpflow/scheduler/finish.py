@@ -14,7 +14,7 @@ from cpflow.io.zarr_product import content_hash, provenance_attributes, write_pr
 from cpflow.products import product_spec
 from cpflow.scheduler.bands import BandRecord, read_band
 from cpflow.stack.geometry import place, to_detector_frame
-from cpflow.steps.finish import finish_image
+from cpflow.steps.finish import finish_defects, finish_image
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -65,8 +65,10 @@ def finish_product(
     """
     dataset = _assemble(recipe, Path(bands_directory))
     spec = product_spec(recipe.product)
-    if recipe.images:
+    if "image" in recipe.images:
         dataset = finish_image(dataset, recipe.detector, tuple(recipe.attrs["percentiles"]))
+    elif recipe.product == "defects":
+        dataset = finish_defects(dataset)
     dataset.attrs.pop("percentiles", None)
     spec.check(dataset, values=True)
     dataset.attrs.update(product=recipe.product, **provenance_attributes(provenance))
@@ -132,6 +134,9 @@ def _summary(dataset: xr.Dataset) -> dict[str, Any]:
         }
     if "clip_fraction" in dataset:
         summary["clip_fraction"] = round(float(np.nanmean(dataset["clip_fraction"].values)), 6)
+    if "box" in dataset.dims:
+        summary["boxes"] = int(dataset.sizes["box"])
+        summary["bad_pixels"] = int((dataset["width"] * dataset["height"]).sum())
     if "n_filled" in dataset.attrs:
         summary["n_filled"] = int(dataset.attrs["n_filled"])
     if "dropped" in dataset:

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -285,11 +286,17 @@ def _recipe(product: PlannedProduct) -> Recipe:
             images[str(name)] = (variable.dtype.name, attrs)
         else:
             small[str(name)] = (dims, attrs)
-    bands = tuple((f"band-{index:04d}", rows) for index, rows in enumerate(product.stack.bands))
+    chunks = product.dataset[next(iter(images))].chunks if images else None
+    heights = chunks[1] if chunks else ()
+    stops = list(accumulate(heights))
+    bands = tuple(
+        (f"band-{index:04d}", range(stop - height, stop))
+        for index, (height, stop) in enumerate(zip(heights, stops, strict=True))
+    )
     return Recipe(
         product.type,
         product.detector,
-        bands if images else (),
+        bands,
         images,
         small,
         {str(name): tuple(c.values.tolist()) for name, c in product.dataset.coords.items()},

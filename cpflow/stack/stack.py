@@ -212,6 +212,7 @@ class Stack:
                 sources,
                 measured,
                 dict(self.shared),
+                self.drop_bad,
                 solve.solution,
                 dask_key_name=f"solve-{solve.name}-{self.token[:16]}",
             )
@@ -307,18 +308,26 @@ class Stack:
         """Return something small that was measured as a lazy array over exposures.
 
         `extract` takes the measurements of all exposures (None for a failed one), their records
-        and what they share, and returns an array whose dimensions are `dims`: "exposure", "amp".
+        and what they share, and returns an array whose dimensions are `dims`: of
+        "exposure", "amp", and "y" and "x" of the imaging boxes in the readout frame.
         """
         import dask.array as da
         import xarray as xr
         from dask.delayed import delayed
 
-        sizes = {"exposure": len(self.sources), "amp": len(self.detector.amplifiers)}
+        rows, columns = self.detector.imaging_shape
+        sizes = {
+            "exposure": len(self.sources),
+            "amp": len(self.detector.amplifiers),
+            "y": rows,
+            "x": columns,
+        }
         sources = self._sources()
         value = delayed(gather, pure=False)(
             sources,
             self._measured(sources),
             dict(self.shared),
+            self.drop_bad,
             extract,
             dask_key_name=f"gather-{name}-{self.token[:16]}",
         )

@@ -294,9 +294,17 @@ def gather(
     sources: Sequence[Source],
     measured: Sequence[Mapping[str, Any]],
     shared: Mapping[str, Any],
+    drop_bad: int,
     extract: Solution,
 ) -> Any:
-    """Turn the measurements of all exposures into something small; a failed one is None."""
+    """Turn the measurements of all exposures into something small; a failed one is None.
+
+    Raises
+    ------
+    BuildError
+        If more than `drop_bad` failed.
+    """
+    usable(sources, measured, drop_bad)
     values = [
         None if any(isinstance(v, Failure) for v in item.values()) else item for item in measured
     ]

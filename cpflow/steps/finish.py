@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from cpflow.camera import Detector
 from cpflow.errors import ProductError
+from cpflow.kernels.masks import boxes_from_mask
 from cpflow.kernels.planes import BAD
 
 if TYPE_CHECKING:
@@ -94,4 +95,24 @@ def finish_image(
     out["distribution"] = (("amp", "percentile"), distribution, {"units": units})
     out["n_bad"] = ("amp", n_bad, {"units": "1"})
     out.attrs["n_filled"] = filled
+    return out
+
+
+def finish_defects(product: xr.Dataset) -> xr.Dataset:
+    """Cut a map of bad pixels into boxes (spec 4.8).
+
+    Parameters
+    ----------
+    product : xarray.Dataset
+        With `defect`, shape (y, x), 1 where a pixel is bad.
+
+    Returns
+    -------
+    xarray.Dataset
+        `x0`, `y0`, `width`, `height` of each box instead, in pixels of the detector.
+    """
+    boxes = boxes_from_mask(product["defect"].values != 0)
+    out = product.drop_vars("defect")
+    for column, name in enumerate(("x0", "y0", "width", "height")):
+        out[name] = ("box", boxes[:, column].astype(np.int32), {"units": "pixel"})
     return out

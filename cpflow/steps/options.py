@@ -111,6 +111,37 @@ class CosmicRays(Options):
     """What happens to an exposure with more than `max_pixels` seeds."""
 
 
+class Defects(Options):
+    """Defects found in single exposures and merged (spec 4.6, 4.7); None switches a rule off."""
+
+    threshold: Literal["STDEV", "VALUE"] = "STDEV"
+    sigma_bright: float = Field(4.8, gt=0)
+    sigma_dark: float = Field(-5.0, lt=0)
+    dark_current: float = Field(5.0, gt=0)
+    """VALUE, darks: electron/s above the level."""
+    bias: float = Field(1000.0, gt=0)
+    """VALUE, biases: adu above the level."""
+    flat_fraction: float = Field(0.8, gt=0, lt=1)
+    """VALUE, flats: a pixel below this fraction of the level is bad."""
+    border_rows: int = Field(0, ge=0)
+    """Rows next to the detector's border that are not searched."""
+    border_columns: int = Field(0, ge=0)
+    edge_rows: int = Field(0, ge=0)
+    """Rows next to the detector's border that are defects."""
+    edge_columns: int = Field(0, ge=0)
+    blinking_count: int | None = Field(50, ge=1)
+    """A column with so many defects is filled between them."""
+    blinking_gap: int = Field(30, ge=1)
+    """But not where they are so many rows apart."""
+    column_bad_count: int | None = Field(None, ge=1)
+    """An amplifier's column with so many defects is bad as a whole."""
+    column_saturated_count: int | None = Field(None, ge=1)
+    column_saturated_dilation: int = Field(0, ge=0)
+    mode: Literal["AND", "OR", "FRACTION"] = "FRACTION"
+    """A defect in all, in any, or in more than `fraction` of the exposures of a kind."""
+    fraction: float = Field(0.7, ge=0, lt=1)
+
+
 class Combine(Options):
     """Combination of exposures (spec 3.1)."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import subprocess
+import sys
 
 import pytest
 from commands import contents, cpflow
@@ -364,8 +366,29 @@ class TestCollections:
         (found,) = rows("collections", root, "LATISS/calib", "--chains", "table")
         assert found["children"] == CERTIFIED
 
+    def test_c7_flattening_keeps_the_first_and_drops_chains(self, root, run_name):
+        cpflow("chain", root, "u/me/inner", run_name, CERTIFIED)
+        cpflow("chain", root, "u/me/outer", CERTIFIED, "u/me/inner")
+        found = rows("collections", root, "u/me/outer", "--chains", "flatten")
+        assert [row["collection"] for row in found] == [CERTIFIED, run_name]
+        text = cpflow("collections", root, "u/me/outer").stdout.splitlines()
+        assert text[-1].startswith(f"    {CERTIFIED}"), "a tree shows every place"
+        assert cpflow("collections", root, "nowhere*").stdout.count("\n") == 2
+
 
 def test_the_names_that_butler_users_know_work(built):
     for name in ("remove-runs", "remove-collections", "write-curated-calibrations",
                  "export-calibs", "import", "certify-calibrations"):  # fmt: skip
         assert "Usage" in cpflow(name, "--help").stdout
+
+
+def test_listing_collections_loads_no_numpy(built):
+    """What a listing has no need of is not imported: it doubles the time to start."""
+    code = (
+        "import sys\n"
+        "from cpflow.cli.app import run\n"
+        f"run(['collections', {str(built / 'repo')!r}])\n"
+        "print('HEAVY', [m for m in ('numpy', 'dask', 'xarray', 'astropy') if m in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("HEAVY []")

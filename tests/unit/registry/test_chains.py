@@ -216,6 +216,23 @@ def test_R4_a_later_run_goes_to_the_front(runs: Registry) -> None:
     assert runs.flatten("out") == ["out/3", "out/2", "out/1", "X", "W"]
 
 
+def test_R5_inputs_of_an_output_chain_stand_side_by_side(runs: Registry) -> None:
+    chain(runs, "in", "YZ")
+    runs.publish("out/1", [], chain="out", chain_inputs=["W", "in", "X"])
+    for good in (["in"], ["W", "Y"], ["Z", "X"], ["out/1", "W"], []):
+        runs.check_output_chain("out", good)
+    for bad in (["Z", "Y"], ["W", "X"], ["U"], ["in", "W"]):
+        with pytest.raises(CollectionError, match="made with other inputs"):
+            runs.check_output_chain("out", bad)
+
+
+def test_R5_rebasing_keeps_own_runs_in_front(runs: Registry) -> None:
+    runs.publish("out/1", [], chain="out", chain_inputs=["X", "Y"])
+    runs.publish("out/2", [], chain="out")
+    chain(runs, "in", "UY")
+    assert runs.rebase_chain("out", ["in"]) == ["out/2", "out/1", "U", "Y", "X"]
+
+
 def test_publish_sets_a_whole_chain(runs: Registry) -> None:
     make(runs, "first")
     runs.publish("second", [], chain="out", chain_children=["second", "first"])

@@ -174,6 +174,15 @@ def test_V34_all_failures_are_collected(worked: Registry, a: DatasetRef, b: Data
     assert set(alone.values()) == {a}
 
 
+def test_bulk_and_single_look_ups_agree(worked: Registry) -> None:
+    records = [exposure(20210101 + i, 1) for i in range(14)]
+    for path in (["L", "K"], ["K", "L"], ["K", "R"], ["R", "K"], ["K"]):
+        found = worked.find_for_exposures("bias", records, 0, path)
+        assert found == {
+            one.exposure: worked.find("bias", ID, path, one.timespan) for one in records
+        }
+
+
 def test_bulk_takes_one_instrument(registry: Registry) -> None:
     registry.register_collection("K", "CALIBRATION")
     assert registry.find_for_exposures("bias", [], 0, "K") == {}

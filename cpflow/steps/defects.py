@@ -1,0 +1,199 @@
+"""Defects from single exposures: found in each, merged over all (spec 4.6, 4.7)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from cpflow.camera import Detector
+from cpflow.errors import DataError
+from cpflow.exposure import Exposure
+from cpflow.kernels.defect_columns import ColumnRules
+from cpflow.kernels.defect_merge import merge_sources
+from cpflow.kernels.defects import DefectThresholds, edge_frame
+from cpflow.kernels.defects import find_defects as find_in_image
+from cpflow.kernels.planes import NO_DATA, SAT
+from cpflow.stack import Context, Frame, Stack
+from cpflow.stack.geometry import assemble_array, split_array
+from cpflow.steps.options import Defects
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+FOUND = "defects_found"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Defect pixels of one exposure, in the detector frame.
+
+    Parameters
+    ----------
+    source : str
+        Kind of the exposure: bias, dark or flat.
+    pixels : array of int64, shape (pixel,)
+        ``y * columns + x``, ascending.
+    hot, cold : array of int64, shape (amp,)
+    """
+
+    source: str
+    pixels: npt.NDArray[np.int64]
+    hot: npt.NDArray[np.int64]
+    cold: npt.NDArray[np.int64]
+
+
+def find_defects(exposures: Stack, options: Defects) -> xr.Dataset:
+    """Find the defects that exposures have in common; lazy.
+
+    Parameters
+    ----------
+    exposures : Stack
+        Biases, darks or flats, signature removed. A defect of any kind of exposure is one; within
+        a kind it has to be found in so many of them as `options` say.
+    options : Defects
+
+    Returns
+    -------
+    xarray.Dataset
+        `defect` with dimensions (amp, y, x) in the readout frame, 1 where a pixel is bad; boxes are
+        cut when the product is finished. Per exposure the hot and cold pixels of each amplifier.
+    """
+    import xarray as xr
+
+    stack = exposures.measure(FOUND, FindDefects(options))
+    merged = stack.gather(
+        MergeDefects(options, stack.detector), ("amp", "y", "x"), np.uint8, name="defects"
+    )
+    merged.attrs["units"] = "1"
+    product = xr.Dataset({"defect": merged}).assign_coords(
+        amp=list(stack.detector.amplifier_names), exposure=[e.exposure for e in stack.exposures]
+    )
+    for name in ("hot", "cold"):
+        counts = stack.gather(
+            _Counts(name, len(stack.detector.amplifiers)), ("exposure", "amp"), np.int64, name=name
+        )
+        counts.attrs["units"] = "1"
+        product[f"n_{name}"] = counts
+    product["dropped"] = stack.gather(_dropped, ("exposure",), np.bool_, name="dropped")
+    return product
+
+
+@dataclass(frozen=True, slots=True)
+class FindDefects:
+    """Find the defects of one whole detector."""
+
+    options: Defects
+
+    def __call__(self, frame: Frame, context: Context) -> Found:
+        """Return the pixels beyond the thresholds, and those of columns that are bad as a whole."""
+        detector, options = context.detector, self.options
+        kind = context.exposure.observation_type
+        source = cast(Literal["bias", "dark", "flat"], kind if kind in ("bias", "dark") else "flat")
+        mask = assemble_array(detector, frame.writable_mask())
+        found = find_in_image(
+            assemble_array(detector, frame.image),
+            _boxes(detector),
+            source,
+            thresholds(options),
+            column_rules(options),
+            usable=(mask & np.uint16(NO_DATA)) == 0,
+            saturated=(mask & np.uint16(SAT)) != 0,
+            exposure_time=_seconds(context.exposure),
+            gains=[amplifier.gain for amplifier in detector.amplifiers],
+        )
+        return Found(source, np.flatnonzero(found.mask), found.hot, found.cold)
+
+
+def thresholds(options: Defects) -> DefectThresholds:
+    """Return the thresholds that the options mean."""
+    return DefectThresholds(
+        kind=options.threshold,
+        sigma_bright=options.sigma_bright,
+        sigma_dark=options.sigma_dark,
+        dark_current=options.dark_current,
+        bias=options.bias,
+        flat_fraction=options.flat_fraction,
+        border_rows=options.border_rows,
+        border_columns=options.border_columns,
+    )
+
+
+def column_rules(options: Defects) -> ColumnRules:
+    """Return the rules for columns that the options mean."""
+    return ColumnRules(
+        blinking_count=options.blinking_count,
+        blinking_gap=options.blinking_gap,
+        bad_count=options.column_bad_count,
+        saturated_count=options.column_saturated_count,
+        saturated_dilation=options.column_saturated_dilation,
+    )
+
+
+def _boxes(detector: Detector) -> npt.NDArray[np.int64]:
+    boxes = [amplifier.detector_box for amplifier in detector.amplifiers]
+    return np.array([(b.x0, b.y0, b.width, b.height) for b in boxes], np.int64)
+
+
+def _seconds(exposure: Exposure) -> float:
+    time = exposure.dark_time if exposure.dark_time is not None else exposure.exposure_time
+    return float("nan") if time is None else time
+
+
+@dataclass(frozen=True, slots=True)
+class MergeDefects:
+    """Merge the defects of all exposures, kind by kind."""
+
+    options: Defects
+    detector: Detector
+
+    def __call__(
+        self,
+        values: Sequence[Mapping[str, Any] | None],
+        exposures: Sequence[Exposure],
+        shared: Mapping[str, Any],
+    ) -> npt.NDArray[np.uint8]:
+        """Return 1 where a pixel is bad, shape (amp, y, x) in the readout frame."""
+        shape = self.detector.shape
+        sources: dict[str, list[npt.NDArray[np.bool_]]] = {}
+        for item in values:
+            if item is None:
+                continue
+            found: Found = item[FOUND]
+            mask = np.zeros(shape, np.bool_)
+            mask.flat[found.pixels] = True
+            sources.setdefault(found.source, []).append(mask)
+        if not sources:
+            raise DataError("no exposure can be used, so no defects can be found")
+        merged = merge_sources(sources, self.options.mode, self.options.fraction)
+        merged |= edge_frame(shape, self.options.edge_rows, self.options.edge_columns)
+        rows = range(self.detector.imaging_shape[0])
+        return split_array(self.detector, merged.astype(np.uint8), rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    field: str
+    amplifiers: int
+
+    def __call__(
+        self,
+        values: Sequence[Mapping[str, Any] | None],
+        exposures: Sequence[Exposure],
+        shared: Mapping[str, Any],
+    ) -> npt.NDArray[np.int64]:
+        missing = np.full(self.amplifiers, -1, np.int64)
+        return np.array(
+            [missing if item is None else getattr(item[FOUND], self.field) for item in values]
+        )
+
+
+def _dropped(
+    values: Sequence[Mapping[str, Any] | None],
+    exposures: Sequence[Exposure],
+    shared: Mapping[str, Any],
+) -> npt.NDArray[np.bool_]:
+    return np.array([item is None for item in values], bool)
