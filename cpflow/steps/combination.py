@@ -179,6 +179,7 @@ class CombineBand:
                 excluded=bits(options.mask),
                 scale=scale,
                 variance=variance,
+                input_variance_below=options.input_variance_below,
                 no_good_pixels=bits([options.no_good_pixels]),
             )
         return clipped_mean(
@@ -187,6 +188,7 @@ class CombineBand:
             excluded=bits(options.mask),
             scale=scale,
             variance=variance,
+            input_variance_below=options.input_variance_below,
             clip=options.clip,
             iterations=options.iterations,
             no_good_pixels=bits([options.no_good_pixels]),
