@@ -1,8 +1,8 @@
 """The database: connections, transactions and locks, for SQLite and PostgreSQL alike.
 
 A write transaction on SQLite begins with the write lock (``BEGIN IMMEDIATE``), so a check and the
-insert that rests on it see the same rows. On PostgreSQL `lock_chains` and `lock_collections` do the same for
-what they name.
+insert that rests on it see the same rows. On PostgreSQL `lock_chains` and `lock_collections` do the
+same for what they name.
 """
 
 from __future__ import annotations

@@ -98,17 +98,12 @@ def test_records_can_be_sampled_and_used_in_a_query(made):
         "day_obs", "--seed", 1, "--format", "ids",
     ).stdout.strip()  # fmt: skip
     assert len(ids.split(", ")) == 4
-    rows = json.loads(
-        cpflow(
-            "query-dimension-records",
-            made / "repo",
-            "exposure",
-            "--where",
-            f"instrument='LATISS' AND exposure IN ({ids})",
-            "--format",
-            "json",
-        ).stdout  # fmt: skip
-    )
+    selected = f"instrument='LATISS' AND exposure IN ({ids})"
+    shown = cpflow(
+        "query-dimension-records", made / "repo", "exposure", "--where", selected,
+        "--format", "json",
+    ).stdout  # fmt: skip
+    rows = json.loads(shown)
     assert ", ".join(str(row["exposure"]) for row in rows) == ids
 
 
