@@ -17,8 +17,12 @@ import click
 def command(repo: str, instrument: tuple[str, ...], db: str | None) -> None:
     """Make a repository, or add an instrument to one that exists.
 
+    The URL of a database is kept in REPO/cpflow.yaml as it is given: leave the password out and
+    let PostgreSQL find it in ~/.pgpass.
+
     \b
     cpflow init repo --instrument latiss
+    cpflow init repo --instrument latiss --db postgresql+psycopg://me@host/cpflow
     """
     from cpflow.io.instrument import load_instrument
     from cpflow.repo import Repository

@@ -48,6 +48,7 @@ def write_product(path: Path, dataset: xr.Dataset) -> None:
         Must not exist.
     dataset : xarray.Dataset
     """
+    import zarr
     from zarr.codecs import BloscCodec
 
     # Fixed-width unicode has no stable zarr v3 specification; variable-length strings have.
@@ -64,7 +65,9 @@ def write_product(path: Path, dataset: xr.Dataset) -> None:
                 "chunks": _chunks(variable.shape, variable.dtype.itemsize),
                 "compressors": [BloscCodec(**_CODEC)],
             }
-    dataset.to_zarr(path, mode="w-", zarr_format=3, consolidated=False, encoding=encoding)
+    # Ten chunks at once, zarr's default, cost 100 MiB on a 4000 x 4072 image and save no time.
+    with zarr.config.set({"async.concurrency": 2}):
+        dataset.to_zarr(path, mode="w-", zarr_format=3, consolidated=False, encoding=encoding)
 
 
 def _chunks(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
