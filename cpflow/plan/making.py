@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cpflow.camera import Detector
 from cpflow.errors import MissingCalibrationError, NoDataError, UsageError
 from cpflow.exposure import Exposure, RawFile
-from cpflow.graph import Graph, Layer, Resolved, resolve
+from cpflow.graph import Graph, GraphConfig, Layer, Resolved, resolve
 from cpflow.plan.memory import DEFAULT_TASK_MEMORY, choose_band_rows
 from cpflow.plan.plan import Plan, PlannedProduct
 from cpflow.products import DIMENSIONS, product_spec
@@ -105,7 +105,9 @@ def make_plan(
     ]
     resolved = resolve(graph.config_class, [*overlays, *layers])
     parts = [
-        _prepare(repository, graph, key, group, path, drop_bad, task_memory, band_rows)
+        _prepare(
+            repository, graph, key, group, path, resolved.config, drop_bad, task_memory, band_rows
+        )
         for key, group in _groups(graph.product, matching).items()
     ]
     products = _build(graph, resolved, parts)
@@ -142,6 +144,7 @@ def _prepare(
     key: tuple[int, str | None],
     raws: list[tuple[Exposure, RawFile]],
     path: tuple[str, ...],
+    config: GraphConfig,
     drop_bad: int,
     task_memory: int,
     band_rows: int | None,
@@ -151,6 +154,8 @@ def _prepare(
     exposures = [exposure for exposure, _ in raws]
     calibrations: dict[str, DatasetRef] = {}
     for need in graph.needs:
+        if not _wanted(need.product, config):
+            continue
         found = repository.calibration(need.product, exposures, detector.id, path)
         if found is not None:
             calibrations[need.product] = found
@@ -158,7 +163,12 @@ def _prepare(
             raise MissingCalibrationError(
                 f"graph {graph.name} needs a {need.product} for {instrument} detector "
                 f"{detector.id}, and none holds for these exposures in {', '.join(path)}",
-                hint=f"build and certify a {need.product}, or put its collection into -i",
+                hint=f"build and certify a {need.product}, or put its collection into -i"
+                + (
+                    f", or do without: -c isr.{need.product}=false"
+                    if hasattr(getattr(config, "isr", None), need.product)
+                    else ""
+                ),
             )
     stack = open_stack(
         detector,
@@ -169,6 +179,12 @@ def _prepare(
     )
     datasets = {name: repository.open_dataset(ref) for name, ref in calibrations.items()}
     return _Part(instrument, detector, key[1], tuple(raws), calibrations, datasets, stack)
+
+
+def _wanted(product: str, config: GraphConfig) -> bool:
+    """Whether a graph's values ask for a calibration; one that no step names always is."""
+    flag = "defect" if product == "defects" else product
+    return bool(getattr(getattr(config, "isr", None), flag, True))
 
 
 def _build(graph: Graph, resolved: Resolved, parts: list[_Part]) -> list[PlannedProduct]:

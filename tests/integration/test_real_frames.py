@@ -9,6 +9,7 @@ from astropy.io import fits
 
 import cpflow
 from cpflow import Repo
+from cpflow.kernels.masks import paint_boxes
 from cpflow.repo.ingest import ingest
 
 # The shipped bias graph takes biases; these cameras have none, so their darks go in as such.
@@ -151,3 +152,101 @@ def test_ten_sbig_darks_combined(real_data, make, graph):
     product = repo.plan(graph).run().product.compute()
     assert product["image"].shape == (736, 1092)
     assert_combined(product, np.stack([pixels(path) for path in files]))
+
+
+def test_master_dark_of_sbig_and_a_dark_that_is_not_in_it(real_data, make):
+    """The residual of a held-out dark scatters like noise: of itself and of the nine others."""
+    files = sorted((real_data / "sbig_st10_tres1").glob("tres1-0??d.fits.fz"))
+    repo = make("sbig_st10", files)
+    held_out, others = repo.exposures()[-1], repo.exposures()[:-1]
+    config = {"isr.bias": False, "cosmic_rays.enabled": False}
+    dark = repo.plan("dark", others, config=config).run().product.compute()
+    assert dark["image"].attrs["units"] == "adu/s"
+    mean, _, _ = reference.clipped_mean(
+        np.stack([pixels(path) for path in files[:-1]]).astype(np.float32) * np.float32(1 / 60)
+    )
+    np.testing.assert_allclose(dark["image"].values, mean, rtol=2e-7)
+    frame = pixels(files[-1]).astype(np.float64)
+    assert held_out.dark_time == 60.0
+    residual = frame - 60 * dark["image"].values
+    pairs = [
+        pixels(a).astype(float) - pixels(b) for a, b in zip(files[:8:2], files[1:8:2], strict=True)
+    ]
+
+    def scatter(values):
+        _, variance, m = reference.clipped_mean(values.reshape(-1, 1))
+        return np.sqrt(variance[0] * m[0])
+
+    single = np.mean([scatter(pair) for pair in pairs]) / np.sqrt(2)
+    # A clipped mean of nine has a few percent more noise than a plain one, on a ninth of the
+    # variance; the camera's level and noise drift by about a percent between frames.
+    assert scatter(residual) == pytest.approx(single * np.sqrt(1 + 1 / 9), rel=0.03)
+    # Hot pixels are gone: of those 500 adu above the median few differ by more than their noise.
+    hot = mean * 60 > np.median(mean) * 60 + 500
+    assert 100 < hot.sum() < 300
+    shot = np.sqrt(single**2 + (60 * mean[hot] - np.median(frame)) / 0.78)
+    assert np.mean(np.abs(residual[hot] - np.median(residual)) < 5 * shot) > 0.9
+
+
+def test_hot_pixels_of_sbig_as_defects(real_data, make):
+    """Pixels 500 adu above the level in more than 70 % of the darks, counted with numpy."""
+    files = sorted((real_data / "sbig_st10_tres1").glob("tres1-0??d.fits.fz"))
+    repo = make("sbig_st10", files)
+    config = {
+        "isr.bias": False,
+        "defects.threshold": "VALUE",
+        "defects.dark_current": 500 * 0.78 / 60,
+        "defects.blinking_count": None,
+    }
+    product = repo.plan("defects", repo.exposures(), config=config).run().product.compute()
+    count = np.zeros((736, 1092))
+    for path in files:
+        image = pixels(path).astype(np.float32)
+        level, _, _ = reference.clipped_mean(image.reshape(-1, 1))
+        count += image.astype(np.float64) - level[0] >= 500 * 0.78 / 60 * 60 / 0.78
+    expected = count / len(files) > 0.7
+    boxes = np.stack([product[n].values for n in ("x0", "y0", "width", "height")], axis=1)
+    np.testing.assert_array_equal(paint_boxes(expected.shape, boxes), expected)
+    assert 100 < expected.sum() < 300, "the README of the data speaks of 165"
+
+
+def test_published_prnu_and_dsnu_of_the_emva_camera(real_data, make, graph):
+    """Within 3 % of 0.4327 % and 0.552 electrons, from ten of the frames behind these numbers."""
+    files = sorted((real_data / "emva1288_ccd12").glob("*_stack_*.fits.fz"))
+    repo = make("emva_ccd12", files)
+    plain = {"combine.statistic": "mean"}
+    bias = repo.plan(graph, config=plain).run(output="u/test/biasGen").product.compute()
+    spatial = bias["image"].values.var(ddof=1) - bias["variance"].values.mean()
+    dsnu = np.sqrt(spatial) / 0.280769
+    assert dsnu == pytest.approx(0.551788, rel=0.03)
+    flat = (
+        repo.plan(
+            "flat",
+            "observation_type='flat'",
+            inputs=("EMVA_CCD12/raw/all", "u/test/biasGen"),
+            config={"isr.dark": False, **plain},
+        )
+        .run()
+        .product.compute()
+    )
+    # The temporal noise of both means is taken off the scatter over pixels; the dark's own pattern
+    # is subtracted with it.
+    scale = flat["scale"].values.mean()
+    spatial = (
+        flat["image"].values.var(ddof=1)
+        - flat["variance"].values.mean()
+        - bias["variance"].values.mean() / scale**2
+    )
+    assert 100 * np.sqrt(spatial) == pytest.approx(0.432704, rel=0.03)
+
+
+def test_msfc_darks_build_one_product_per_camera(real_data, make):
+    files = sorted((real_data / "msfc_ccd_darks").glob("*.fits.fz"))
+    repo = make("msfc_ccd", files)
+    config = {"isr.bias": False, "cosmic_rays.enabled": False}
+    run = repo.plan("dark", config=config).run()
+    assert sorted(ref.data_id.detector for ref in run.datasets) == [1, 3]
+    for ref in run.datasets:
+        product = repo.open_dataset(ref)
+        assert product["image"].shape == (1040, 2048)
+        assert np.isfinite(product["image"].values).all()
