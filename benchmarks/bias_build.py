@@ -41,11 +41,12 @@ def main() -> None:
     parser.add_argument("--exposures", type=int, default=20)
     parser.add_argument("--scale", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--compress", choices=["none", "rice"], nargs="*", default=["none", "rice"])
     options = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="cpflow-benchmark-"))
     here = Path(__file__).parent
     try:
-        for compress in ("none", "rice"):
+        for compress in options.compress:
             repo = simulate(directory, options.exposures, options.scale, compress)
             raws = directory / f"raws-{compress}"
             peer = [sys.executable, str(here / "bias_peers.py")]

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,7 +101,7 @@ class Stack:
             for first in range(0, rows, self.band_rows)
         )
 
-    @property
+    @cached_property
     def token(self) -> str:
         """Hash of everything that decides the values: inputs, detector and operations."""
         from dask.base import tokenize
@@ -173,11 +174,25 @@ class Stack:
 
     # -- the lazy graph ---------------------------------------------------------------------
 
-    def _sources(self) -> Any:
+    def _node(self, label: str, value: Any) -> Any:
+        """Return a value as one node of the graph.
+
+        Thousands of tasks refer to it by its key. As an argument of each, Dask would walk through
+        it every time and take it apart into tasks.
+        """
         from dask.delayed import delayed
 
-        # One node of the graph holds all layouts; thousands of tasks refer to it by its key.
-        return delayed(_Keep(self.sources), name=f"sources-{self.token[:16]}", traverse=False)
+        return delayed(value, name=f"{label}-{self.token[:16]}", traverse=False)
+
+    def _sources(self) -> Any:
+        return self._node("sources", self.sources)
+
+    def _detector(self) -> Any:
+        return self._node("detector", self.detector)
+
+    def _operations(self, stage: int | None = None) -> Any:
+        operations = self.operations[:stage]
+        return self._node(f"operations-{len(operations)}", operations)
 
     def _shared(self, rows: range) -> dict[str, Any]:
         """Return what all exposures have in common for some imaging rows."""
@@ -192,7 +207,7 @@ class Stack:
                 if variable in calibration
             }
             values[name] = delayed(planes_of, pure=False)(
-                self.detector,
+                self._detector(),
                 rows,
                 parts,
                 dict(calibration["image"].attrs),
@@ -200,11 +215,17 @@ class Stack:
             )
         return values
 
-    def measurements(self) -> list[dict[str, Any]]:
-        """Return what is measured of each exposure: delayed values by name."""
-        return self._measured(self._sources())
+    def measurements(self) -> Any:
+        """Return what is measured of each exposure, as one delayed list of mappings by name."""
+        return self._collected(self._measured(self._sources()))
 
-    def _solved(self, sources: Any, measured: list[dict[str, Any]]) -> dict[str, Any]:
+    def _collected(self, measured: list[dict[str, Any]]) -> Any:
+        """Return all measurements as one node, so that bands depend on it and not on each."""
+        from dask.delayed import delayed
+
+        return delayed(list, pure=False)(measured, dask_key_name=f"measured-{self.token[:16]}")
+
+    def _solved(self, sources: Any, measured: Any) -> dict[str, Any]:
         from dask.delayed import delayed
 
         return {
@@ -213,7 +234,7 @@ class Stack:
                 measured,
                 dict(self.shared),
                 self.drop_bad,
-                solve.solution,
+                self._node(f"solution-{solve.name}", solve.solution),
                 dask_key_name=f"solve-{solve.name}-{self.token[:16]}",
             )
             for solve in self.solves
@@ -225,17 +246,20 @@ class Stack:
         token = self.token[:16]
         shared = self._shared(range(self.detector.imaging_shape[0]))
         values: list[dict[str, Any]] = [{} for _ in self.sources]
+        detector = self._detector()
         for measure in self.measures:
             task = delayed(measure_exposure, pure=False)
+            operations = self._operations(measure.stage)
+            measurement = self._node(f"measurement-{measure.name}", measure.measurement)
             for i, source in enumerate(self.sources):
                 values[i][measure.name] = task(
                     sources,
                     i,
-                    self.detector,
-                    self.operations[: measure.stage],
+                    detector,
+                    operations,
                     dict(values[i]),
                     shared,
-                    measure.measurement,
+                    measurement,
                     dask_key_name=f"measure-{measure.name}-{source.exposure.exposure}-{token}",
                 )
         return values
@@ -268,21 +292,23 @@ class Stack:
             raise NoDataError("there are no exposures to reduce")
         token = tokenize(self.token, reduction, self.band_rows)[:16]
         sources = self._sources()
-        measured = self._measured(sources)
+        measured = self._collected(self._measured(sources))
         solved = self._solved(sources, measured)
+        detector, operations = self._detector(), self._operations()
+        step = self._node(f"reduction-{name}", reduction)
         task = delayed(reduce_band, pure=False, nout=len(outputs))
         amplifiers, columns = len(self.detector.amplifiers), self.detector.imaging_shape[1]
         blocks: dict[str, list[Any]] = {output: [] for output in outputs}
         for band, rows in enumerate(self.bands):
             arrays = task(
                 sources,
-                self.detector,
+                detector,
                 rows,
-                self.operations,
+                operations,
                 measured,
                 {**self._shared(padded(rows, self.operations, self.detector)), **solved},
                 self.drop_bad,
-                reduction,
+                step,
                 tuple(outputs),
                 dask_key_name=f"{name}-band-{band}-{token}",
             )
@@ -325,10 +351,10 @@ class Stack:
         sources = self._sources()
         value = delayed(gather, pure=False)(
             sources,
-            self._measured(sources),
+            self._collected(self._measured(sources)),
             dict(self.shared),
             self.drop_bad,
-            extract,
+            self._node(f"extract-{name}", extract),
             dask_key_name=f"gather-{name}-{self.token[:16]}",
         )
         shape = tuple(sizes[dim] for dim in dims)
@@ -356,14 +382,15 @@ class Stack:
         task = delayed(frame_planes, pure=False, nout=3)
         token = self.token[:16]
         shared = self._shared(range(self.detector.imaging_shape[0]))
-        shared.update(self._solved(sources, measured))
+        shared.update(self._solved(sources, self._collected(measured)))
+        detector, operations = self._detector(), self._operations()
         planes: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
         for i, source in enumerate(self.sources):
             parts = task(
                 sources,
                 i,
-                self.detector,
-                self.operations,
+                detector,
+                operations,
                 measured[i],
                 shared,
                 dask_key_name=f"frame-{source.exposure.exposure}-{token}",
@@ -393,19 +420,6 @@ class Stack:
             f"({rows} x {columns}, {len(self.detector.amplifiers)} amplifiers), "
             f"{len(self.operations)} operations, {len(self.bands)} bands>"
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Keep(Sequence[Source]):
-    """A sequence that Dask takes as one value instead of walking through it."""
-
-    sources: tuple[Source, ...]
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.sources[index]
-
-    def __len__(self) -> int:
-        return len(self.sources)
 
 
 def open_stack(

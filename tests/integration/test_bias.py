@@ -193,3 +193,23 @@ def test_provenance_names_everything(repo):
     assert set(facts["summary"]["read_noise_adu"]) == set(
         repo.detector("LATISS", 0).amplifier_names
     )
+
+
+def test_every_frame_is_measured_once_and_every_band_combined_once(repo):
+    """Variables share these tasks; Dask's optimisation must not run them once for each."""
+    from collections import Counter
+
+    from dask.callbacks import Callback
+
+    done = Counter()
+
+    def count(key, *_):
+        done[str(key).split("-")[0]] += 1
+
+    plan = repo.plan("bias", QUERY, band_rows=25)
+    with Callback(posttask=count):
+        plan.run(output_run="u/test/counted")
+    assert done["measure"] == COUNT
+    assert done["combine"] == done["write"] - 1 == 5
+    # Nothing that tasks have in common is taken apart into tasks of its own.
+    assert sum(done.values()) < COUNT + 5 * 15 + 40
