@@ -14,7 +14,7 @@ def draw_plan(plan: Plan, path: Path) -> None:
     """Write a drawing of a plan as PNG, SVG or PDF."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 1.2 + 2.6 * len(plan.products[:4])), layout="constrained")
+    figure = Figure(figsize=(11, 0.7 + 1.1 * len(plan.products[:4])), layout="constrained")
     axes = figure.subplots(len(plan.products[:4]), 1, squeeze=False)
     shown = f", first 4 of {len(plan.products)} products" if len(plan.products) > 4 else ""
     figure.suptitle(f"{plan.graph.name}: {plan.graph.title}{shown}")
@@ -47,7 +47,7 @@ def _draw_product(axes: Any, product: Any) -> None:
         )
         if i:
             axes.annotate(
-                "", xy=(i - 0.32, 0.5), xytext=(i - 0.68, 0.5), arrowprops={"arrowstyle": "->"}
+                "", xy=(i - 0.37, 0.5), xytext=(i - 0.63, 0.5), arrowprops={"arrowstyle": "->"}
             )
     axes.set_xlim(-0.6, len(boxes) - 0.4)
     axes.set_ylim(0, 1)
