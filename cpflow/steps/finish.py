@@ -11,6 +11,7 @@ from cpflow.camera import Detector
 from cpflow.errors import ProductError
 from cpflow.kernels.masks import boxes_from_mask
 from cpflow.kernels.planes import BAD
+from cpflow.kernels.statistics import percentiles as percentiles_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -88,7 +89,7 @@ def finish_image(
     n_bad = np.empty(len(detector.amplifiers), np.int64)
     for a, amplifier in enumerate(detector.amplifiers):
         box = amplifier.detector_box
-        distribution[a] = np.percentile(image[box.rows, box.columns], percentiles)
+        distribution[a] = percentiles_of(image[box.rows, box.columns], percentiles)
         n_bad[a] = np.count_nonzero(mask[box.rows, box.columns])
     out = product.assign_coords(percentile=list(percentiles), amp=list(detector.amplifier_names))
     units = product["image"].attrs["units"]
