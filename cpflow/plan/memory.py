@@ -5,8 +5,8 @@ from __future__ import annotations
 from cpflow.camera import Detector
 
 # What one reduce task may hold unless the user says otherwise. Larger bands read in longer runs,
-# smaller ones spread better over workers: of 32 to 500 rows of 20 full LATISS frames on two threads,
-# 64 and 128 were fastest, and 128 is 120 MiB.
+# smaller ones spread better over workers: of 32 to 500 rows of 20 full LATISS frames on two
+# threads, 64 and 128 were fastest, and 128 is 120 MiB.
 DEFAULT_TASK_MEMORY = 128 * 2**20
 _LEAST_BANDS, _LEAST_ROWS = 8, 16
 IMAGE_BYTES = 4 + 4 + 2 + 2 + 2
