@@ -33,9 +33,9 @@ def clipped_stdev_of_normal(clip: float = 3.0, iterations: int = 3) -> float:
 def row_subtraction_factor(fit_type: str, columns: int) -> float:
     """Return the noise that is left when a row's level is taken from the same pixels.
 
-    With n columns of unit variance the mean has variance 1/n and the median about pi/(2n); the
-    covariance of either with one pixel is 1/n. So x - mean keeps 1 - 1/n of the variance, and
-    x - median keeps 1 - (2 - pi/2)/n.
+    The covariance of one of n pixels of unit variance with their mean or median T is 1/n, so x - T
+    keeps 1 - 2/n + var(T) of the variance. That of a mean is 1/n; that of a median tends to
+    pi/(2n), and is pi/(2(n + 0.57)) for few pixels, or pi/(2(n + 1.36)) for an even number.
 
     Parameters
     ----------
@@ -49,5 +49,11 @@ def row_subtraction_factor(fit_type: str, columns: int) -> float:
     float
         Factor on the standard deviation.
     """
-    lost = {"MEDIAN_PER_ROW": 2 - math.pi / 2, "MEAN_PER_ROW": 1.0}.get(fit_type, 0.0)
-    return math.sqrt(1 - lost / columns) if columns > lost else math.nan
+    if fit_type not in ("MEDIAN_PER_ROW", "MEAN_PER_ROW"):
+        return 1.0
+    if columns < 3:
+        return math.nan
+    more = 1.36 if columns % 2 == 0 else math.pi / 2 - 1
+    of_median = math.pi / (2 * (columns + more))
+    variance = of_median if fit_type == "MEDIAN_PER_ROW" else 1 / columns
+    return math.sqrt(1 - 2 / columns + variance)
