@@ -61,6 +61,7 @@ def test_the_password_is_not_shown(database, tmp_path):
 
 
 def test_a_server_that_is_not_there_is_one_clear_error(tmp_path):
+    pytest.importorskip("psycopg", reason="needs the extra cpflow[postgresql]")
     url = "postgresql+psycopg://me:s3cret@127.0.0.1:1/none"
     done = cpflow("init", tmp_path / "repo", "--db", url, code=1)
     assert "cannot be used" in done.stderr

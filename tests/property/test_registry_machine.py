@@ -77,10 +77,12 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stack = ExitStack()
-        directory = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
-        url = self.stack.enter_context(address(self.kind, directory))
-        self.registry = self.stack.enter_context(Registry.create(url))
+        # Where there is no server this skips half-way, and hypothesis calls no teardown then.
+        with ExitStack() as stack:
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            url = stack.enter_context(address(self.kind, directory))
+            self.registry = stack.enter_context(Registry.create(url))
+            self.stack = stack.pop_all()
         prepare(self.registry, len(DETECTORS))
         for kind, given in (("RUN", RUNS), ("CALIBRATION", CALIBS), ("CHAINED", CHAINS)):
             for name in given:
