@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import accumulate
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cpflow.errors import (
@@ -388,8 +387,3 @@ def _publish(
         plan,
         {slug: result.summary for slug, result in finished.items()},
     )
-
-
-def staged_runs(store: Store) -> list[tuple[Path, Mapping[str, Any]]]:
-    """Return the interrupted runs of a store: their staging directory and what is known of them."""
-    return [(staging.path, staging.facts()) for staging in store.leftovers()]

@@ -16,6 +16,7 @@ from cpflow.kernels.planes import NO_DATA, bits
 from cpflow.stack import BandStack, Stack
 from cpflow.steps.cosmic_rays import COSMIC_RAYS, cosmic_ray_pixels
 from cpflow.steps.focal_plane import FOCAL_PLANE, LEVEL, MeasureLevel, scale_over_focal_plane
+from cpflow.steps.gathered import dropped_exposures
 from cpflow.steps.options import Combine
 from cpflow.steps.signature import READOUT
 
@@ -50,6 +51,7 @@ def combine(
     if isinstance(stack, Mapping):
         stacks = scale_over_focal_plane(stack) if options.scale == "focal_plane" else stack
         return {detector: combine(one, options) for detector, one in stacks.items()}
+    check_scale(options, stack.exposures)
     if options.scale == "mean":
         stack = stack.measure(LEVEL, MeasureLevel())
     elif options.scale == "focal_plane" and FOCAL_PLANE not in stack.shared:
@@ -76,7 +78,7 @@ def combine(
     product = product.assign_coords(exposure=[e.exposure for e in stack.exposures])
     product.attrs["percentiles"] = options.percentiles
     product["scale"] = stack.gather(_Scales(options), ("exposure",), np.float64, name="scale")
-    product["dropped"] = stack.gather(_dropped, ("exposure",), np.bool_, name="dropped")
+    product["dropped"] = stack.gather(dropped_exposures, ("exposure",), np.bool_, name="dropped")
     if any(measure.name == COSMIC_RAYS for measure in stack.measures):
         product["cosmic_ray_pixels"] = stack.gather(
             cosmic_ray_pixels, ("exposure",), np.int64, name="cosmic-rays"
@@ -235,14 +237,6 @@ class _Scales:
                 for item, exposure in zip(values, exposures, strict=True)
             ]
         )
-
-
-def _dropped(
-    values: Sequence[Mapping[str, Any] | None],
-    exposures: Sequence[Exposure],
-    shared: Mapping[str, Any],
-) -> npt.NDArray[np.bool_]:
-    return np.array([item is None for item in values], bool)
 
 
 @dataclass(frozen=True, slots=True)

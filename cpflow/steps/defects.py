@@ -19,6 +19,7 @@ from cpflow.kernels.defects import find_defects as find_in_image
 from cpflow.kernels.planes import NO_DATA, SAT
 from cpflow.stack import Context, Frame, Stack
 from cpflow.stack.geometry import assemble_array, split_array
+from cpflow.steps.gathered import dropped_exposures
 from cpflow.steps.options import Defects
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def find_defects(exposures: Stack, options: Defects) -> xr.Dataset:
         )
         counts.attrs["units"] = "1"
         product[f"n_{name}"] = counts
-    product["dropped"] = stack.gather(_dropped, ("exposure",), np.bool_, name="dropped")
+    product["dropped"] = stack.gather(dropped_exposures, ("exposure",), np.bool_, name="dropped")
     return product
 
 
@@ -189,11 +190,3 @@ class _Counts:
         return np.array(
             [missing if item is None else getattr(item[FOUND], self.field) for item in values]
         )
-
-
-def _dropped(
-    values: Sequence[Mapping[str, Any] | None],
-    exposures: Sequence[Exposure],
-    shared: Mapping[str, Any],
-) -> npt.NDArray[np.bool_]:
-    return np.array([item is None for item in values], bool)
