@@ -201,8 +201,34 @@ CROSSTALK = ProductSpec(
     ),
 )
 
+LINEARITY_KINDS = (
+    "none",
+    "proportional",
+    "squared",
+    "polynomial",
+    "lookup_table",
+    "spline",
+    "double_spline",
+)
+LINEARIZER = ProductSpec(
+    "linearizer",
+    _DETECTOR,
+    (
+        Variable("kind", ("amp",), "int8", ("1",), meaning="one of `flag_meanings`"),
+        Variable(
+            "coefficients",
+            ("amp", "coefficient"),
+            "float64",
+            (),
+            meaning="as the kind has them, adu; NaN beyond",
+        ),
+        Variable("table", ("amp", "entry"), "float32", ("adu",), True, meaning="lookup table"),
+    ),
+    aliases=("linearity",),
+)
+
 SPECS: Mapping[str, ProductSpec] = {
-    spec.name: spec for spec in (BIAS, DARK, FLAT, DEFECTS, CROSSTALK)
+    spec.name: spec for spec in (BIAS, DARK, FLAT, DEFECTS, CROSSTALK, LINEARIZER)
 }
 
 # Dimensions of every calibration type, known before each product's variables are (spec registry 1).
@@ -246,6 +272,13 @@ def product_spec(name: str) -> ProductSpec:
     if found not in SPECS:
         raise UsageError(f"cpflow {_version()} does not build {found!r} yet")
     return SPECS[found]
+
+
+def is_image(name: str) -> bool:
+    """Whether a product is an image of the detector."""
+    spec = SPECS.get(name)
+    image = None if spec is None else spec.variable("image")
+    return image is not None and image.dims == ("y", "x")
 
 
 def _version() -> str:

@@ -20,13 +20,17 @@ def command() -> None:
 @click.option("--config", "only_config", is_flag=True, help="Only the values that can be set.")
 def show(name: str, only_config: bool) -> None:
     """Print a graph's source, its inputs, and every value that can be set, with its default."""
-    from cpflow.graph import load_graph
+    from cpflow.graph import ChainGraph, load_graph
     from cpflow.graph.config import flatten
 
     graph = load_graph(name)
     if not only_config:
         click.echo(f"# {graph.path}\n{graph.path.read_text()}")
         click.echo("# values, to be set with -c key=value")
+    if isinstance(graph, ChainGraph):
+        for step in graph.steps:
+            click.echo(f"{step.name}.*: the values of graph {step.graph}")
+        return
     for key, value in flatten(graph.config_class().model_dump(mode="json")).items():
         click.echo(f"{key} = {value}")
 

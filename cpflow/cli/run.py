@@ -108,17 +108,19 @@ def describe(plan: Plan) -> dict[str, Any]:
         "bytes_to_read": plan.bytes_to_read,
         "task_memory": plan.task_memory,
         "inputs": list(plan.inputs),
-        "config": plan.resolved.as_dict(),
-        "config_origins": dict(plan.resolved.origins),
         "products": [
             {
+                **({"step": p.step} if p.step else {}),
+                "graph": p.graph.name,
+                "config": p.resolved.as_dict(),
+                "config_origins": dict(p.resolved.origins),
                 "type": p.type,
                 "instrument": p.instrument,
                 "detector": p.detector.id,
                 "physical_filter": p.physical_filter,
                 **asdict(p.facts),
                 "exposures": [e.exposure for e, _ in p.raws],
-                "calibrations": {name: str(ref) for name, ref in p.calibrations.items()},
+                "calibrations": {name: str(found) for name, found in p.calibrations.items()},
             }
             for p in plan.products
         ],
@@ -140,10 +142,17 @@ def _show(plan: Plan) -> None:
             f"  memory: {size_text(facts.task_memory)} a task, "
             f"{size_text(facts.finish_memory)} to put the product together"
         )
-        for name, ref in p.calibrations.items():
-            click.echo(f"  {name}: {ref}")
-    for key, origin in plan.resolved.origins.items():
-        click.echo(f"  {key} = {plan.resolved.as_dict().get(key)!r} ({origin})")
+        for name, calibration in p.calibrations.items():
+            click.echo(f"  {name}: {calibration}")
+    told: set[str] = set()
+    for p in plan.products:
+        if (p.step or p.graph.name) in told:
+            continue
+        told.add(p.step or p.graph.name)
+        prefix = f"{p.step}." if p.step else ""
+        values = p.resolved.as_dict()
+        for key, origin in p.resolved.origins.items():
+            click.echo(f"  {prefix}{key} = {values.get(key)!r} ({origin})")
     click.echo("dry run: nothing was written")
 
 

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from cpflow.errors import CpflowError, UsageError
+from cpflow.graph.chain import ChainGraph, chain_steps
 from cpflow.graph.config import GraphConfig
 from cpflow.graph.select import Select
 from cpflow.products import product_spec
@@ -81,6 +82,23 @@ def graph_files(repo_root: Path | None = None) -> list[GraphFile]:
     return found
 
 
+def load_single(name: str, repo_root: Path | None = None) -> Graph:
+    """Find and load a graph that is not a chain.
+
+    Raises
+    ------
+    UsageError
+        If there is none, or it is a chain.
+    """
+    graph = load_graph(name, repo_root)
+    if isinstance(graph, ChainGraph):
+        raise UsageError(
+            f"graph {name} is a chain of {', '.join(step.graph for step in graph.steps)}",
+            hint="name one of those",
+        )
+    return graph
+
+
 def find_graph(name: str, repo_root: Path | None = None) -> GraphFile:
     """Find a graph by name or path.
 
@@ -109,8 +127,8 @@ def find_graph(name: str, repo_root: Path | None = None) -> GraphFile:
     )
 
 
-def load_graph(name: str, repo_root: Path | None = None) -> Graph:
-    """Find and load a graph.
+def load_graph(name: str, repo_root: Path | None = None) -> Graph | ChainGraph:
+    """Find and load a graph, or a chain of graphs.
 
     Raises
     ------
@@ -120,6 +138,11 @@ def load_graph(name: str, repo_root: Path | None = None) -> Graph:
     file = find_graph(name, repo_root)
     source = file.path.read_bytes()
     module = _execute(file.path)
+    title = (module.__doc__ or "").strip().partition("\n")[0]
+    digest = hashlib.sha256(source).hexdigest()
+    if hasattr(module, "CHAIN"):
+        steps = chain_steps(module.CHAIN, file.path)
+        return ChainGraph(file.name, file.path, title, steps, digest)
     try:
         inputs = dict(module.INPUTS)
         needs = tuple(
@@ -134,14 +157,12 @@ def load_graph(name: str, repo_root: Path | None = None) -> Graph:
         raise UsageError(
             f"{file.path} is not a graph: {error}",
             hint="a graph file has INPUTS, PRODUCT, class Config(GraphConfig), and build() or "
-            "build_together()",
+            "build_together(); or a CHAIN of other graphs",
         ) from error
     if not (isinstance(config_class, type) and issubclass(config_class, GraphConfig)):
         raise UsageError(f"{file.path}: Config must be a subclass of cpflow.GraphConfig")
     if not all(isinstance(select, Select) for select in inputs.values()):
         raise UsageError(f"{file.path}: the values of INPUTS must be cpflow.Select")
-    title = (module.__doc__ or "").strip().partition("\n")[0]
-    digest = hashlib.sha256(source).hexdigest()
     return Graph(
         file.name, file.path, title, inputs, needs, product, config_class, build, digest, together
     )

@@ -3,6 +3,7 @@
 from cpflow.plan.making import make_plan
 from cpflow.plan.memory import DEFAULT_TASK_MEMORY, choose_band_rows, size_text
 from cpflow.plan.plan import Facts, Plan, PlannedProduct, task_keys
+from cpflow.plan.promise import promise_key
 
 __all__ = [
     "DEFAULT_TASK_MEMORY",
@@ -11,6 +12,7 @@ __all__ = [
     "PlannedProduct",
     "choose_band_rows",
     "make_plan",
+    "promise_key",
     "size_text",
     "task_keys",
 ]

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import Any
 
 from cpflow.camera import Detector
-from cpflow.errors import MissingCalibrationError, NoDataError, UsageError
+from cpflow.errors import ConfigurationError, NoDataError, UsageError
 from cpflow.exposure import Exposure, RawFile
-from cpflow.graph import Graph, GraphConfig, Layer, Resolved, resolve
+from cpflow.graph import ChainGraph, ChainStep, Graph, Layer, Resolved, load_single, resolve
+from cpflow.graph.config import flatten
+from cpflow.plan.lookup import Calibration, find_calibrations
 from cpflow.plan.memory import DEFAULT_TASK_MEMORY, choose_band_rows
 from cpflow.plan.plan import Plan, PlannedProduct
-from cpflow.products import DIMENSIONS, product_spec
+from cpflow.products import DIMENSIONS, is_image, product_spec
 from cpflow.repo import Repository
 from cpflow.stack import Stack, open_stack
-
-if TYPE_CHECKING:
-    import xarray as xr
-
-    from cpflow.registry import DatasetRef
+from cpflow.steps.brighter_fatter import CorrectBrighterFatter
 
 logger = logging.getLogger(__name__)
+
+Raws = Sequence[tuple[Exposure, RawFile]]
 
 
 def make_plan(
     repository: Repository,
-    graph: Graph,
+    graph: Graph | ChainGraph,
     query: str = "",
     *,
     exposures: Sequence[Exposure] | None = None,
@@ -43,7 +43,8 @@ def make_plan(
     Parameters
     ----------
     repository : Repository
-    graph : Graph
+    graph : Graph or ChainGraph
+        The products of a step of a chain may use those of the steps before it.
     query : str
         Data query; the graph's own selection is ANDed to it.
     exposures : sequence of Exposure, optional
@@ -51,7 +52,8 @@ def make_plan(
     inputs : sequence of str
         Collections in search order; by default the instrument's raws and its calibrations.
     layers : sequence of Layer
-        Configuration over the graph's defaults and the instrument's overlay.
+        Configuration over the graph's defaults and the instrument's overlay. In a chain a key may
+        begin with the name of a step; one that does not holds for every step that has it.
     drop_bad : int
         How many unusable exposures each product may leave out.
     task_memory : int
@@ -68,9 +70,6 @@ def make_plan(
     MissingCalibrationError, AmbiguousCalibrationError
     ConfigurationError, QueryError
     """
-    if len(graph.inputs) != 1:
-        raise UsageError(f"{graph.path}: a graph has one set of raw inputs for now")
-    ((_, select),) = graph.inputs.items()
     path = tuple(inputs) or repository.default_inputs()
     selected = repository.select(query, collections=path, exposures=exposures)
     if not selected:
@@ -78,6 +77,163 @@ def make_plan(
             repository.explain_empty(query, path),
             hint="`cpflow records REPO exposure --where ...` shows what a query selects",
         )
+    instruments = sorted({e.instrument for e, _ in selected})
+    if len(instruments) != 1:
+        raise UsageError(
+            f"the query selects exposures of several instruments: {', '.join(instruments)}",
+            hint="add instrument='...' to it",
+        )
+    making = _Making(repository, path, layers, drop_bad, task_memory, band_rows)
+    products: list[PlannedProduct] = []
+    if isinstance(graph, Graph):
+        products += making.products(graph, selected, [], told=exposures is None)
+    else:
+        check_layers(graph, layers, repository)
+        for step in graph.steps:
+            products += making.step(step, selected, products)
+        if not products:
+            raise NoDataError(
+                f"none of the steps of {graph.name} takes any of the {len(selected)} raw frames "
+                "that the query selects"
+            )
+    return Plan(graph, repository, tuple(products), path, query, drop_bad, runner)
+
+
+def check_layers(chain: ChainGraph, layers: Sequence[Layer], repository: Repository) -> None:
+    """Refuse values that no step of a chain has.
+
+    Raises
+    ------
+    ConfigurationError
+    """
+    names = {step.name for step in chain.steps}
+    known: set[str] = set()
+    for step in chain.steps:
+        config = load_single(step.graph, repository.root).config_class()
+        known |= set(flatten(config.model_dump()))
+    for layer in layers:
+        for key in layer.values:
+            if key.partition(".")[0] not in names and key not in known:
+                raise ConfigurationError(
+                    f"{layer.origin}: no step of chain {chain.name} has a configuration value "
+                    f"{key!r}",
+                    hint=f"write STEP.{key} for a step of {', '.join(names)}",
+                )
+
+
+@dataclass(frozen=True)
+class _Making:
+    """What all products of a plan have in common while it is made."""
+
+    repository: Repository
+    path: tuple[str, ...]
+    layers: Sequence[Layer]
+    drop_bad: int
+    task_memory: int
+    band_rows: int | None
+
+    def step(
+        self, step: ChainStep, selected: Raws, planned: Sequence[PlannedProduct]
+    ) -> list[PlannedProduct]:
+        """Plan one step of a chain; one without exposures is left out, and said so."""
+        graph = load_single(step.graph, self.repository.root)
+        if step.select is not None:
+            graph = replace(graph, inputs=dict.fromkeys(graph.inputs, step.select))
+        for select in graph.inputs.values():
+            if not any(select.matches(e) for e, _ in selected):
+                logger.warning(
+                    "step %s is left out: the query selects nothing with %s",
+                    step.name,
+                    select.where,
+                )
+                return []
+        known = set(flatten(graph.config_class().model_dump()))
+        layers = [Layer(f"step {step.name}", flatten(step.config))]
+        for layer in self.layers:
+            values = {}
+            for key, value in layer.values.items():
+                first, _, rest = key.partition(".")
+                if first == step.name:
+                    values[rest] = value
+                elif key in known:
+                    values[key] = value
+            layers.append(Layer(layer.origin, values))
+        making = replace(self, layers=layers)
+        made = making.products(graph, selected, planned, told=False)
+        return [replace(product, step=step.name) for product in made]
+
+    def products(
+        self, graph: Graph, selected: Raws, planned: Sequence[PlannedProduct], *, told: bool
+    ) -> list[PlannedProduct]:
+        """Plan the products of one graph."""
+        matching = _matching(graph, selected, told)
+        instrument = self.repository.instrument(matching[0][0].instrument)
+        overlays = [
+            Layer(f"instrument {instrument.name}", dict(instrument.overlays.get(key, {})))
+            for key in ("*", graph.name)
+        ]
+        resolved = resolve(graph.config_class, [*overlays, *self.layers])
+        parts = [
+            self._prepare(graph, resolved, key, group, planned)
+            for key, group in _groups(graph.product, matching).items()
+        ]
+        return _build(graph, resolved, parts)
+
+    def _prepare(
+        self,
+        graph: Graph,
+        resolved: Resolved,
+        key: tuple[int, str | None],
+        raws: list[tuple[Exposure, RawFile]],
+        planned: Sequence[PlannedProduct],
+    ) -> _Part:
+        instrument = raws[0][0].instrument
+        detector = self.repository.detector(instrument, key[0])
+        calibrations = find_calibrations(
+            self.repository,
+            graph,
+            resolved.config,
+            [exposure for exposure, _ in raws],
+            detector.id,
+            self.path,
+            planned,
+        )
+        if not graph.inputs:
+            # Nothing is read of the exposures: they only say which calibrations are meant.
+            raws = []
+        stack = open_stack(
+            detector,
+            raws,
+            root=str(self.repository.root),
+            band_rows=self.band_rows
+            or choose_band_rows(
+                detector,
+                len(raws),
+                self.task_memory,
+                images=sum(
+                    len(calibrations[name].sources) for name in calibrations if is_image(name)
+                ),
+                halo=_halo(resolved),
+            ),
+            drop_bad=self.drop_bad,
+        )
+        datasets = {name: found.dataset(self.repository) for name, found in calibrations.items()}
+        return _Part(instrument, detector, key[1], tuple(raws), calibrations, datasets, stack)
+
+
+def _halo(resolved: Resolved) -> int:
+    """Return the rows beside a band that corrections will need, as far as it matters."""
+    options = getattr(resolved.config, "isr", None)
+    if options is None or not options.brighter_fatter:
+        return 0
+    return CorrectBrighterFatter(options).halo
+
+
+def _matching(graph: Graph, selected: Raws, told: bool) -> Raws:
+    """Return the raw frames that a graph takes."""
+    if not graph.inputs:
+        return selected
+    ((_, select),) = graph.inputs.items()
     matching = [(e, raw) for e, raw in selected if select.matches(e)]
     if not matching:
         types = sorted({e.observation_type for e, _ in selected})
@@ -85,37 +241,18 @@ def make_plan(
             f"the query selects {len(selected)} raw frames of type {', '.join(types)}, but graph "
             f"{graph.name} takes only those with {select.where}"
         )
-    if exposures is None and len(matching) < len(selected):
+    if told and len(matching) < len(selected):
         logger.info(
             "graph %s takes %d of the %d raw frames that the query selects",
             graph.name,
             len(matching),
             len(selected),
         )
-    instruments = sorted({e.instrument for e, _ in matching})
-    if len(instruments) != 1:
-        raise UsageError(
-            f"the query selects exposures of several instruments: {', '.join(instruments)}",
-            hint="add instrument='...' to it",
-        )
-    instrument = repository.instrument(instruments[0])
-    overlays = [
-        Layer(f"instrument {instrument.name}", dict(instrument.overlays.get(key, {})))
-        for key in ("*", graph.name)
-    ]
-    resolved = resolve(graph.config_class, [*overlays, *layers])
-    parts = [
-        _prepare(
-            repository, graph, key, group, path, resolved.config, drop_bad, task_memory, band_rows
-        )
-        for key, group in _groups(graph.product, matching).items()
-    ]
-    products = _build(graph, resolved, parts)
-    return Plan(graph, repository, tuple(products), resolved, path, query, drop_bad, runner)
+    return matching
 
 
 def _groups(
-    product: str, raws: Sequence[tuple[Exposure, RawFile]]
+    product: str, raws: Raws
 ) -> dict[tuple[int, str | None], list[tuple[Exposure, RawFile]]]:
     by_filter = "physical_filter" in DIMENSIONS[product]
     groups: dict[tuple[int, str | None], list[tuple[Exposure, RawFile]]] = {}
@@ -133,66 +270,19 @@ class _Part:
     detector: Detector
     physical_filter: str | None
     raws: tuple[tuple[Exposure, RawFile], ...]
-    calibrations: Mapping[str, DatasetRef]
-    datasets: Mapping[str, xr.Dataset]
+    calibrations: Mapping[str, Calibration]
+    datasets: Mapping[str, Any]
     stack: Stack
-
-
-def _prepare(
-    repository: Repository,
-    graph: Graph,
-    key: tuple[int, str | None],
-    raws: list[tuple[Exposure, RawFile]],
-    path: tuple[str, ...],
-    config: GraphConfig,
-    drop_bad: int,
-    task_memory: int,
-    band_rows: int | None,
-) -> _Part:
-    instrument = raws[0][0].instrument
-    detector = repository.detector(instrument, key[0])
-    exposures = [exposure for exposure, _ in raws]
-    calibrations: dict[str, DatasetRef] = {}
-    for need in graph.needs:
-        if not _wanted(need.product, config):
-            continue
-        found = repository.calibration(need.product, exposures, detector.id, path)
-        if found is not None:
-            calibrations[need.product] = found
-        elif not need.optional:
-            raise MissingCalibrationError(
-                f"graph {graph.name} needs a {need.product} for {instrument} detector "
-                f"{detector.id}, and none holds for these exposures in {', '.join(path)}",
-                hint=f"build and certify a {need.product}, or put its collection into -i"
-                + (
-                    f", or do without: -c isr.{need.product}=false"
-                    if hasattr(getattr(config, "isr", None), need.product)
-                    else ""
-                ),
-            )
-    stack = open_stack(
-        detector,
-        raws,
-        root=str(repository.root),
-        band_rows=band_rows or choose_band_rows(detector, len(raws), task_memory),
-        drop_bad=drop_bad,
-    )
-    datasets = {name: repository.open_dataset(ref) for name, ref in calibrations.items()}
-    return _Part(instrument, detector, key[1], tuple(raws), calibrations, datasets, stack)
-
-
-def _wanted(product: str, config: GraphConfig) -> bool:
-    """Whether a graph's values ask for a calibration; one that no step names always is."""
-    flag = "defect" if product == "defects" else product
-    return bool(getattr(getattr(config, "isr", None), flag, True))
 
 
 def _build(graph: Graph, resolved: Resolved, parts: list[_Part]) -> list[PlannedProduct]:
     """Call the graph: once for each product, or once for all detectors of a filter."""
-    built: dict[tuple[int, str | None], xr.Dataset] = {}
+    built: dict[tuple[int, str | None], Any] = {}
+    together: dict[str | None, tuple[_Part, ...]] = {}
     if graph.together:
-        for name in {part.physical_filter for part in parts}:
+        for name in sorted({part.physical_filter for part in parts}, key=str):
             of_filter = {p.detector.id: p for p in parts if p.physical_filter == name}
+            together[name] = tuple(of_filter.values())
             datasets = graph.build(
                 {id_: part.stack for id_, part in of_filter.items()},
                 {id_: part.datasets for id_, part in of_filter.items()},
@@ -208,6 +298,7 @@ def _build(graph: Graph, resolved: Resolved, parts: list[_Part]) -> list[Planned
     for part in parts:
         dataset = built[part.detector.id, part.physical_filter]
         product_spec(graph.product).check(dataset, assembled=False)
+        others = tuple(o for o in together.get(part.physical_filter, ()) if o is not part)
         products.append(
             PlannedProduct(
                 graph.product,
@@ -218,6 +309,9 @@ def _build(graph: Graph, resolved: Resolved, parts: list[_Part]) -> list[Planned
                 part.calibrations,
                 part.stack,
                 dataset,
+                graph,
+                resolved,
+                also_from=tuple(pair for other in others for pair in other.raws),
             )
         )
     return products

@@ -10,6 +10,8 @@ from cpflow.camera import Detector
 DEFAULT_TASK_MEMORY = 128 * 2**20
 _LEAST_BANDS, _LEAST_ROWS = 8, 16
 IMAGE_BYTES = 4 + 4 + 2 + 2 + 2
+# Image, variance and mask of one pixel.
+IMAGE_PIXEL = 4 + 4 + 2
 
 
 def size_text(size: float) -> str:
@@ -21,33 +23,48 @@ def size_text(size: float) -> str:
     return f"{size:.1f} TiB"
 
 
-def frame_memory(detector: Detector) -> int:
-    """Return the bytes that a measure task holds: one raw frame, and one amplifier's work."""
+def frame_memory(detector: Detector, *, corrected: bool = False, images: int = 0) -> int:
+    """Return the bytes that a measure task holds.
+
+    One raw frame and one amplifier's work; for a measurement of corrected frames also the frame
+    with variance and mask, a copy of each in the detector frame, and `images` whole calibrations.
+    """
     rows, columns = detector.raw_shape
-    return rows * columns * (len(detector.amplifiers) * 4 + 16)
+    raw = rows * columns * (len(detector.amplifiers) * 4 + 16)
+    if not corrected:
+        return raw
+    pixels = detector.shape[0] * detector.shape[1]
+    return raw + pixels * IMAGE_PIXEL * (2 + images)
 
 
-def band_memory(detector: Detector, exposures: int, band_rows: int) -> int:
+def band_memory(
+    detector: Detector, exposures: int, band_rows: int, *, halo: int = 0, images: int = 0
+) -> int:
     """Return the bytes that a reduce task holds for bands of `band_rows` rows.
 
-    The stack (float32 and its mask), one frame on its way through ISR, and the outputs.
+    The stack (float32 and its mask), one frame on its way through ISR with the `halo` rows that
+    corrections need on either side, `images` calibrations of these rows, and the outputs.
     """
     amplifiers = len(detector.amplifiers)
     columns, raw_columns = detector.imaging_shape[1], detector.raw_shape[1]
     pixels = amplifiers * band_rows * columns
     per_exposure = 4 + 2 + (4 if exposures < 5 else 0)
-    frame = amplifiers * (band_rows + 2) * (raw_columns * 8 + columns * 10)
-    return exposures * pixels * per_exposure + frame + pixels * IMAGE_BYTES * 2
+    wide = amplifiers * (band_rows + 2 * halo + 2)
+    frame = wide * (raw_columns * 8 + columns * 10)
+    calibrations = wide * columns * IMAGE_PIXEL * images
+    return exposures * pixels * per_exposure + frame + calibrations + pixels * IMAGE_BYTES * 2
 
 
-def choose_band_rows(detector: Detector, exposures: int, task_memory: int) -> int:
+def choose_band_rows(
+    detector: Detector, exposures: int, task_memory: int, *, halo: int = 0, images: int = 0
+) -> int:
     """Return the largest band height whose task fits in `task_memory`; at least one row.
 
     Bands are made equally high, so that no worker waits for a larger one, and there are eight of
     them or more, so that there is work for several, unless they would have less than 16 rows.
     """
     rows = detector.imaging_shape[0]
-    one, two = (band_memory(detector, exposures, n) for n in (1, 2))
+    one, two = (band_memory(detector, exposures, n, halo=halo, images=images) for n in (1, 2))
     slope = two - one
     fitting = max(1, int((task_memory - (one - slope)) // slope))
     count = max(-(-rows // fitting), min(_LEAST_BANDS, rows // _LEAST_ROWS), 1)

@@ -12,18 +12,15 @@ from typing import TYPE_CHECKING, Any
 from cpflow.camera import Detector
 from cpflow.errors import UsageError
 from cpflow.exposure import Exposure, RawFile
-from cpflow.graph import Graph, Resolved
+from cpflow.graph import ChainGraph, Graph, Resolved
+from cpflow.plan.lookup import Calibration, identity_of
+from cpflow.plan.memory import IMAGE_BYTES, band_memory, frame_memory, size_text
 from cpflow.repo import Repository
 from cpflow.stack import Stack
 from cpflow.stack.geometry import assemble
 
 if TYPE_CHECKING:
     import xarray as xr
-
-    from cpflow.registry import DatasetRef
-
-
-from cpflow.plan.memory import IMAGE_BYTES, band_memory, frame_memory, size_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +45,20 @@ class PlannedProduct:
     detector: Detector
     physical_filter: str | None
     raws: tuple[tuple[Exposure, RawFile], ...]
-    calibrations: Mapping[str, DatasetRef]
+    calibrations: Mapping[str, Calibration]
     stack: Stack
     dataset: xr.Dataset
+    graph: Graph
+    resolved: Resolved
+    step: str = ""
+    """Of a chain."""
+    also_from: tuple[tuple[Exposure, RawFile], ...] = ()
+    """Raw frames of other detectors that decide its scale."""
 
     @property
     def slug(self) -> str:
         """A short name that is unique within the plan."""
-        parts = [self.type, str(self.detector.id)]
+        parts = [self.step or self.type, str(self.detector.id)]
         if self.physical_filter is not None:
             parts.append(self.physical_filter)
         return "-".join(parts)
@@ -70,27 +73,42 @@ class PlannedProduct:
 
     @cached_property
     def facts(self) -> Facts:
-        """Tasks, bytes to read and peak memory."""
-        bands = len(self.stack.bands)
-        exposures = len(self.raws)
+        """Tasks, bytes to read and peak memory, all of it read off the lazy graph."""
         keys = [str(key) for key in task_keys(self.dataset)]
-        measures = sum(key.startswith("measure-") for key in keys)
+        banded = "image" in self.dataset and self.dataset["image"].dims == ("amp", "y", "x")
+        exposures, detector = len(self.raws), self.detector
+        own = {e.exposure for e, _ in self.raws}
+        measures = [key.rsplit("-", 2) for key in keys if key.startswith("measure-")]
+        measures = [key for key in measures if int(key[1]) in own]
+        whole, height = detector.imaging_shape[0], self.stack.band_rows
+        widest = height
+        of_band: set[tuple[str, str]] = set()
+        of_frame: set[tuple[str, str]] = set()
+        for key in keys:
+            if key.startswith("rows-"):
+                name, start, stop, token = key.rsplit("-", 3)
+                widest = max(widest, int(stop) - int(start)) if stop != str(whole) else widest
+                is_whole = int(stop) - int(start) == whole
+                (of_frame if is_whole else of_band).add((name, token))
+        images = len(of_band or of_frame)
+        halo = -(-(widest - height) // 2)
+        band = band_memory(detector, exposures, height, halo=halo, images=images)
+        corrected = any(name != "measure-readout" for name, _, _ in measures)
+        frame = frame_memory(detector, corrected=corrected, images=len(of_frame))
         size = sum(raw.size for _, raw in self.raws)
-        rows, columns = self.detector.shape
+        rows, columns = detector.shape
+        bands = len(self.stack.bands) if banded else 0
         return Facts(
             exposures=exposures,
             bands=bands,
-            band_rows=self.stack.band_rows,
+            band_rows=height,
             tasks=len(keys) + bands + 2,
             # Each measurement looks at whole frames, the reduce pass at each row once more.
-            bytes_to_read=size * (measures + exposures) // exposures,
-            task_memory=max(
-                band_memory(self.detector, exposures, self.stack.band_rows),
-                frame_memory(self.detector),
-            ),
+            bytes_to_read=size * (len(measures) + exposures * banded) // max(1, exposures),
+            task_memory=max(band if banded else 0, frame if measures else 0),
             finish_memory=rows * columns * (IMAGE_BYTES + 1)
-            + 2 * band_memory(self.detector, 1, self.stack.band_rows)
-            + 4 * rows * columns // max(1, len(self.detector.amplifiers)),
+            + 2 * band_memory(detector, 1, height)
+            + 4 * rows * columns // max(1, len(detector.amplifiers)),
         )
 
     @property
@@ -102,21 +120,38 @@ class PlannedProduct:
             "detector": self.detector.id,
             "physical_filter": self.physical_filter,
             "raws": [[e.exposure, raw.checksum] for e, raw in self.raws],
-            "calibrations": {name: ref.checksum for name, ref in self.calibrations.items()},
+            "calibrations": identity_of(self.calibrations),
+            "also_from": [[raw.detector, e.exposure, raw.checksum] for e, raw in self.also_from],
+            "graph": self.graph.source_hash,
+            "config": self.resolved.as_dict(),
             "camera": repr(self.detector),
             "band_rows": self.stack.band_rows,
             "drop_bad": self.stack.drop_bad,
         }
+
+    @cached_property
+    def token(self) -> str:
+        """Hash of everything that decides the values."""
+        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def promises(self) -> tuple[PlannedProduct, ...]:
+        """Products of the same plan that this one is made with."""
+        return tuple(
+            source
+            for calibration in self.calibrations.values()
+            for source in calibration.sources
+            if isinstance(source, PlannedProduct)
+        )
 
 
 @dataclass(frozen=True)
 class Plan:
     """What a run would do. Nothing is computed, read or written by making or showing it."""
 
-    graph: Graph
+    graph: Graph | ChainGraph
     repository: Repository
     products: tuple[PlannedProduct, ...]
-    resolved: Resolved
     inputs: tuple[str, ...]
     query: str
     drop_bad: int = 0
@@ -143,6 +178,28 @@ class Plan:
         return assemble(planned.dataset, planned.detector)
 
     @property
+    def resolved(self) -> Resolved:
+        """The configuration, where the plan has just one graph.
+
+        Raises
+        ------
+        UsageError
+            If it is a chain: each of its products has its own.
+        """
+        if isinstance(self.graph, ChainGraph):
+            raise UsageError("each step of a chain has its own: plan.products[0].resolved")
+        return self.products[0].resolved
+
+    def superseded(self, product: PlannedProduct) -> bool:
+        """Whether a later step of the plan makes the same product again."""
+        later = self.products[self.products.index(product) + 1 :]
+        return any(
+            (p.type, p.detector.id, p.physical_filter)
+            == (product.type, product.detector.id, product.physical_filter)
+            for p in later
+        )
+
+    @property
     def exposures(self) -> tuple[Exposure, ...]:
         """All exposures of all products, ordered by id."""
         found = {e.exposure: e for product in self.products for e, _ in product.raws}
@@ -151,12 +208,8 @@ class Plan:
     @cached_property
     def identity(self) -> str:
         """Hash of graph, configuration and inputs: the same plan has the same identity."""
-        content = {
-            "graph": self.graph.source_hash,
-            "config": self.resolved.as_dict(),
-            "products": [product.identity for product in self.products],
-        }
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        content = [self.graph.source_hash, [product.token for product in self.products]]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     @property
     def tasks(self) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from cpflow.camera import Camera, Detector
-from cpflow.errors import AmbiguousCalibrationError, NoDataError, UsageError
+from cpflow.errors import NoDataError, UsageError
 from cpflow.exposure import Exposure, RawFile
 from cpflow.io.instrument import Instrument, detector_from_geometry, load_instrument
 from cpflow.products import DIMENSIONS
@@ -230,30 +230,18 @@ class Repository:
 
     # -- products ---------------------------------------------------------------------------
 
-    def calibration(
+    def calibrations(
         self, product: str, exposures: Sequence[Exposure], detector: int, path: Sequence[str]
-    ) -> DatasetRef | None:
-        """Return the calibration that holds for all of these exposures, or None.
+    ) -> list[DatasetRef | None]:
+        """Return the calibration that each of these exposures takes at its time, or None.
 
         Raises
         ------
         AmbiguousCalibrationError
-            If different exposures take different ones, or one takes several.
+            If one exposure takes several.
         """
         found = self.registry.find_for_exposures(product, exposures, detector, path)
-        refs = {ref.id: ref for ref in found.values() if ref is not None}
-        if len(refs) > 1 or (refs and any(ref is None for ref in found.values())):
-            listed = ", ".join(
-                f"{sum(r is not None and r.id == key for r in found.values())} take {ref}"
-                for key, ref in refs.items()
-            )
-            missing = sum(ref is None for ref in found.values())
-            raise AmbiguousCalibrationError(
-                f"the exposures of detector {detector} do not share one {product}: {listed}"
-                + (f", {missing} have none" if missing else ""),
-                hint="select exposures of one validity range",
-            )
-        return next(iter(refs.values()), None)
+        return [found[e.exposure] for e in exposures]
 
     def open_dataset(self, ref: DatasetRef) -> xr.Dataset:
         """Open a product lazily."""

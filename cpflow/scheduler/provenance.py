@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from cpflow.plan import Plan, PlannedProduct
+from cpflow.registry import DatasetRef
 
 _PACKAGES = ("cpflow", "dask", "distributed", "numba", "numpy", "astropy", "xarray", "zarr")
 
@@ -32,28 +33,35 @@ def provenance(plan: Plan, product: PlannedProduct, run: str) -> dict[str, Any]:
         "run": run,
         "identity": plan.identity,
         "graph": {
-            "name": plan.graph.name,
-            "path": str(plan.graph.path),
-            "source": plan.graph.source_hash,
+            "name": product.graph.name,
+            "path": str(product.graph.path),
+            "source": product.graph.source_hash,
         },
+        **({"chain": plan.graph.name, "step": product.step} if product.step else {}),
         "query": plan.query,
         "inputs": list(plan.inputs),
-        "config": plan.resolved.as_dict(),
-        "config_origins": dict(plan.resolved.origins),
+        "config": product.resolved.as_dict(),
+        "config_origins": dict(product.resolved.origins),
         "drop_bad": plan.drop_bad,
         "raws": [
             {"exposure": e.exposure, "path": raw.path, "checksum": raw.checksum}
             for e, raw in product.raws
         ],
         "calibrations": {
-            name: {"id": ref.id, "run": ref.run, "checksum": ref.checksum}
-            for name, ref in product.calibrations.items()
+            name: [_source(source) for source in calibration.sources]
+            for name, calibration in product.calibrations.items()
         },
         "packages": package_versions(),
         "user": user(),
         "host": socket.gethostname(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _source(source: DatasetRef | PlannedProduct) -> dict[str, str]:
+    if isinstance(source, PlannedProduct):
+        return {"of_this_run": source.slug, "identity": source.token}
+    return {"id": source.id, "run": source.run, "checksum": source.checksum}
 
 
 def user() -> str:

@@ -18,9 +18,10 @@ from cpflow.errors import (
     ClusterLostError,
     CpflowError,
     InterruptedRunError,
+    MissingCalibrationError,
     UsageError,
 )
-from cpflow.plan import Plan, PlannedProduct
+from cpflow.plan import Plan, PlannedProduct, promise_key
 from cpflow.registry import CollectionType, DataId, DatasetRef, Lineage, RawUse
 from cpflow.registry.names import check_collection_name
 from cpflow.scheduler.bands import finished_band, write_band
@@ -119,8 +120,9 @@ def run_plan(
             with executor(profile or Profile(), client) as runner:
                 for product in plan.products:
                     try:
+                        _check_promises(product, failed)
                         finished[product.slug] = _build(
-                            product, plan, facts["run"], staging, runner, listener
+                            product, plan, _run_of(product, plan, facts), staging, runner, listener
                         )
                     except (InterruptedRunError, ClusterLostError):
                         raise
@@ -268,10 +270,22 @@ def _build(
         done += 1
         listener(Event("progress", product.label, done, total, key))
 
-    result: Finished = runner.compute([finish], tick)[0]
+    result: Finished = runner.compute([_bound(finish, product, staging)], tick)[0]
     _log_summary(product, result)
     listener(Event("finished", product.label, total, total))
     return result
+
+
+def _bound(finish: Any, product: PlannedProduct, staging: Staging) -> Any:
+    """Let the promises in a product's graph stand for where the finished products are."""
+    from dask.delayed import Delayed
+
+    if not product.promises:
+        return finish
+    graph = dict(finish.__dask_graph__())
+    for source in product.promises:
+        graph[promise_key(source)] = str(staging.product(source.slug))
+    return Delayed(finish.key, graph)
 
 
 def _recipe(product: PlannedProduct) -> Recipe:
@@ -325,6 +339,25 @@ def _log_summary(product: PlannedProduct, result: Finished) -> None:
     )
 
 
+def _check_promises(product: PlannedProduct, failed: Mapping[str, CpflowError]) -> None:
+    """Refuse a product that is made with one that failed."""
+    for source in product.promises:
+        if source.slug in failed:
+            raise MissingCalibrationError(
+                f"{product.label} is not built: the {source.type} that it needs failed",
+                hint=f"see to {source.label} first",
+            )
+
+
+def _run_of(product: PlannedProduct, plan: Plan, facts: Mapping[str, Any]) -> str:
+    """Return the RUN that a product goes to.
+
+    A product that a later step of a chain makes again gets a RUN of its own, behind the other.
+    """
+    run = str(facts["run"])
+    return f"{run}/{product.step}" if plan.superseded(product) else run
+
+
 def _publish(
     plan: Plan,
     staging: Staging,
@@ -333,13 +366,52 @@ def _publish(
     finished: Mapping[str, Finished],
     failed: Mapping[str, CpflowError],
 ) -> Run:
-    """Move the products into place, then register them: one transaction."""
-    run = str(facts["run"])
-    refs: list[DatasetRef] = []
-    lineages: dict[str, Lineage] = {}
+    """Move the products into place, then register them: one transaction for each RUN."""
+    run, output = str(facts["run"]), facts.get("output")
+    groups: dict[str, list[PlannedProduct]] = {}
     for product in plan.products:
-        result = finished.get(product.slug)
-        if result is None:
+        groups.setdefault(_run_of(product, plan, facts), []).append(product)
+    groups.setdefault(run, [])
+    refs: dict[str, DatasetRef] = {}
+    # The RUN with what is in force comes last, so that it is at the front of the chain.
+    for name in sorted(groups, key=lambda name: name == run):
+        made = [product for product in groups[name] if product.slug in finished]
+        missing = {p.slug: failed[p.slug].message for p in groups[name] if p.slug in failed}
+        if name != run and not made:
+            continue
+        refs.update(_publish_run(plan, staging, store, facts, name, made, finished, missing, refs))
+    return Run(
+        run,
+        output,
+        tuple(refs[p.slug] for p in plan.products if p.slug in refs),
+        plan,
+        {slug: result.summary for slug, result in finished.items()},
+    )
+
+
+def _publish_run(
+    plan: Plan,
+    staging: Staging,
+    store: Store,
+    facts: Mapping[str, Any],
+    run: str,
+    products: Sequence[PlannedProduct],
+    finished: Mapping[str, Finished],
+    failed: Mapping[str, str],
+    earlier: Mapping[str, DatasetRef],
+) -> dict[str, DatasetRef]:
+    """Publish the products of one RUN; one that is there already was published before a crash."""
+    registry = plan.repository.registry
+    there = {}
+    if run in set(registry.collection_names()):
+        there = {(ref.type, ref.data_id): ref for ref in registry.datasets(collections=[run])}
+    refs: dict[str, DatasetRef] = {}
+    lineages: dict[str, Lineage] = {}
+    for product in products:
+        result = finished[product.slug]
+        data_id = DataId(product.instrument, product.detector.id, product.physical_filter)
+        if (product.type, data_id) in there:
+            refs[product.slug] = there[product.type, data_id]
             continue
         name = product_file_name(
             product.type, product.instrument, product.detector.id, product.physical_filter
@@ -349,41 +421,41 @@ def _publish(
         ref = DatasetRef(
             id=str(uuid.uuid4()),
             type=product.type,
-            data_id=DataId(product.instrument, product.detector.id, product.physical_filter),
+            data_id=data_id,
             run=run,
             path=path,
             checksum=result.checksum,
             size=result.size,
             provenance={**provenance(plan, product, run), "summary": dict(result.summary)},
         )
-        refs.append(ref)
+        refs[product.slug] = ref
+        known = {**earlier, **refs}
         lineages[ref.id] = Lineage(
             tuple(
                 RawUse(e.instrument, e.exposure, raw.detector, raw.checksum)
-                for e, raw in product.raws
+                for e, raw in (*product.raws, *product.also_from)
             ),
-            tuple(found.id for found in product.calibrations.values()),
+            tuple(
+                known[source.slug].id if isinstance(source, PlannedProduct) else source.id
+                for calibration in product.calibrations.values()
+                for source in calibration.sources
+            ),
         )
-    output = facts.get("output")
-    plan.repository.registry.publish(
+    if there:
+        return refs
+    registry.publish(
         run,
-        refs,
+        list(refs.values()),
         lineages=lineages,
         state="failed" if not refs else "incomplete" if failed else "complete",
         facts={
             "graph": plan.graph.name,
             "identity": plan.identity,
             "started": facts["started"],
-            "failed": {slug: error.message for slug, error in failed.items()},
+            "failed": dict(failed),
         },
         # A run joins its chain when it has something to offer (spec R6).
-        chain=output if refs else None,
+        chain=facts.get("output") if refs else None,
         chain_inputs=plan.inputs,
     )
-    return Run(
-        run,
-        output,
-        tuple(refs),
-        plan,
-        {slug: result.summary for slug, result in finished.items()},
-    )
+    return refs

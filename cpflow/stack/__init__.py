@@ -1,19 +1,23 @@
 """Exposures of one detector as a lazy stack."""
 
+from cpflow.stack.choice import Choice, each
 from cpflow.stack.frame import Context, Failure, Frame, Measurement, Operation, Planes
-from cpflow.stack.stack import Measure, Stack, open_stack
-from cpflow.stack.tasks import BandStack, Source
+from cpflow.stack.stack import Look, Stack, open_stack
+from cpflow.stack.tasks import BandStack, Source, halo_of
 
 __all__ = [
     "BandStack",
+    "Choice",
     "Context",
     "Failure",
     "Frame",
-    "Measure",
+    "Look",
     "Measurement",
     "Operation",
     "Planes",
     "Source",
     "Stack",
+    "each",
+    "halo_of",
     "open_stack",
 ]

@@ -18,6 +18,7 @@ from cpflow.camera import Detector
 from cpflow.errors import BuildError, DataError, RawError
 from cpflow.exposure import Exposure, RawFile
 from cpflow.io.raw import adjusted_detector, read_rows
+from cpflow.stack.choice import chosen
 from cpflow.stack.frame import Context, Failure, Frame, Measurement, Operation, Planes
 from cpflow.stack.geometry import split_spans
 
@@ -95,9 +96,14 @@ def process(
     return frame, context
 
 
+def halo_of(operations: Sequence[Operation]) -> int:
+    """Return how many rows on each side operations need together, one after the other."""
+    return sum(operation.halo for operation in operations)
+
+
 def padded(rows: range, operations: Sequence[Operation], detector: Detector) -> range:
     """Return the imaging rows that operations must see to get `rows` right."""
-    halo = max((operation.halo for operation in operations), default=0)
+    halo = halo_of(operations)
     return range(max(0, rows.start - halo), min(detector.imaging_shape[0], rows.stop + halo))
 
 
@@ -128,7 +134,8 @@ def measure_exposure(
             return value
     try:
         wanted = bool(getattr(measurement, "wants_variance", False))
-        frame, context = process(source, detector, None, operations, previous, shared, wanted)
+        own = chosen(shared, index)
+        frame, context = process(source, detector, None, operations, previous, own, wanted)
         return measurement(frame, context)
     except RawError as error:
         return Failure(source.exposure.exposure, _located(error, source))
@@ -151,7 +158,10 @@ class BandStack:
     measured : sequence of mapping
         What was measured, for the same exposures.
     shared : mapping
-        What all exposures have in common.
+        What all exposures have in common, or a `Choice` between them.
+    rows : range
+        The imaging rows.
+    detector : Detector
     reload : callable
         ``reload(i)`` processes exposure `i` of this band again, with its variance.
     """
@@ -162,6 +172,8 @@ class BandStack:
     exposures: tuple[Exposure, ...]
     measured: Sequence[Mapping[str, Any]]
     shared: Mapping[str, Any]
+    rows: range
+    detector: Detector
     reload: Callable[[int], Frame]
 
     def variance(self) -> npt.NDArray[np.float32]:
@@ -228,7 +240,7 @@ def reduce_band(
             wide,
             operations,
             measured[indices[i]],
-            shared,
+            chosen(shared, indices[i]),
             want_variance,
         )
         return replace(
@@ -257,6 +269,8 @@ def reduce_band(
             tuple(sources[i].exposure for i in indices),
             [measured[i] for i in indices],
             shared,
+            rows,
+            detector,
             lambda i: load(i, True),
         )
     )
@@ -277,7 +291,13 @@ def frame_planes(
             raise value.error
     rows = range(detector.imaging_shape[0]) if operations else None
     frame, _ = process(
-        sources[index], detector, rows, operations, measured, shared, bool(operations)
+        sources[index],
+        detector,
+        rows,
+        operations,
+        measured,
+        chosen(shared, index),
+        bool(operations),
     )
     variance = frame.variance
     if variance is None:

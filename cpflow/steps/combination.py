@@ -12,13 +12,14 @@ import numpy.typing as npt
 from cpflow.errors import ConfigurationError, ProductError, RawError
 from cpflow.exposure import Exposure
 from cpflow.kernels.clipped_mean import Combined, clipped_mean
-from cpflow.kernels.planes import NO_DATA, bits
+from cpflow.kernels.planes import NO_DATA, VIGNETTED, bits
 from cpflow.stack import BandStack, Stack
+from cpflow.steps.common_error import common_variance
 from cpflow.steps.cosmic_rays import COSMIC_RAYS, cosmic_ray_pixels
+from cpflow.steps.electronics import READOUT
 from cpflow.steps.focal_plane import FOCAL_PLANE, LEVEL, MeasureLevel, scale_over_focal_plane
 from cpflow.steps.gathered import dropped_exposures
 from cpflow.steps.options import Combine
-from cpflow.steps.signature import READOUT
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -57,7 +58,7 @@ def combine(
     elif options.scale == "focal_plane" and FOCAL_PLANE not in stack.shared:
         stack = scale_over_focal_plane({0: stack})[0]
     product = stack.reduce(
-        CombineBand(options),
+        CombineBand(options, stack.units),
         {
             "image": np.float32,
             "variance": np.float32,
@@ -67,10 +68,12 @@ def combine(
         },
         name="combine",
     )
-    product["image"].attrs["units"] = "1" if options.scale in ("mean", "focal_plane") else "adu"
-    if options.scale in ("exposure_time", "dark_time"):
-        product["image"].attrs["units"] = "adu/s"
-    units = product["image"].attrs["units"]
+    units = stack.units
+    if options.scale in ("mean", "focal_plane"):
+        units = "1"
+    elif options.scale in ("exposure_time", "dark_time"):
+        units = f"{units}/s"
+    product["image"].attrs["units"] = units
     product["variance"].attrs["units"] = squared(units)
     product["mask"].attrs.update(mask_attributes())
     for name in ("n_used", "n_good"):
@@ -79,13 +82,13 @@ def combine(
     product.attrs["percentiles"] = options.percentiles
     product["scale"] = stack.gather(_Scales(options), ("exposure",), np.float64, name="scale")
     product["dropped"] = stack.gather(dropped_exposures, ("exposure",), np.bool_, name="dropped")
-    if any(measure.name == COSMIC_RAYS for measure in stack.measures):
+    if stack.measured(COSMIC_RAYS):
         product["cosmic_ray_pixels"] = stack.gather(
             cosmic_ray_pixels, ("exposure",), np.int64, name="cosmic-rays"
         )
         product["cosmic_ray_pixels"].attrs["units"] = "1"
     for name, field in (("read_noise", "noise"), ("overscan_level", "mean")):
-        if any(measure.name == READOUT for measure in stack.measures):
+        if stack.measured(READOUT):
             product[name] = stack.gather(
                 _OfReadout(field, len(stack.detector.amplifiers)),
                 ("exposure", "amp"),
@@ -129,6 +132,8 @@ class CombineBand:
     """Combine the same rows of all exposures; each pixel on its own."""
 
     options: Combine
+    units: str = "adu"
+    """Of the exposures, before scaling."""
 
     def __call__(self, band: BandStack) -> Mapping[str, npt.NDArray[Any]]:
         """Return image, variance, mask and counts, shape (amp, rows, columns)."""
@@ -142,20 +147,29 @@ class CombineBand:
                     for exposure, measured in zip(band.exposures, band.measured, strict=True)
                 ]
             )
-        if options.check_no_data and band.mask is not None and (band.mask & NO_DATA).any():
-            which = np.flatnonzero((band.mask & NO_DATA).any(axis=(1, 2, 3)))
-            raise ProductError(
-                "pixels without data (NO_DATA) in exposures "
-                + ", ".join(str(band.exposures[i].exposure) for i in which),
-                hint="combine.check_no_data=false lets them through",
-            )
+        vignetted = None
+        if band.mask is not None:
+            vignetted = ((band.mask & np.uint16(VIGNETTED)) != 0).all(axis=0)
+            if options.check_no_data:
+                _check_no_data(band)
         variance = band.variance() if count < options.input_variance_below else None
         combined = self._statistic(band, scale, variance)
+        common = common_variance(band, combined.image, scale, self.units)
+        if common is not None:
+            if variance is not None:
+                # Each of the variances averaged here has its share of it.
+                common *= 1 - 1 / np.maximum(combined.used, 1).astype(np.float32)
+            combined.variance[...] += common
         if variance is None:
             _variance_of_single_inputs(band, combined, scale, bits(options.mask))
         mask = combined.mask
         if options.censor_mask:
             mask = mask & np.uint16(bits([options.no_good_pixels]))
+        if vignetted is not None and vignetted.any():
+            # There is nothing to know here, and that is known: no pixel to be filled.
+            combined.image[vignetted] = 0
+            combined.variance[vignetted] = 0
+            mask[vignetted] = np.uint16(NO_DATA | VIGNETTED)
         return {
             "image": combined.image,
             "variance": combined.variance,
@@ -178,7 +192,7 @@ class CombineBand:
             return function(
                 band.image,
                 band.mask,
-                excluded=bits(options.mask),
+                excluded=bits(options.mask) | VIGNETTED,
                 scale=scale,
                 variance=variance,
                 input_variance_below=options.input_variance_below,
@@ -187,13 +201,27 @@ class CombineBand:
         return clipped_mean(
             band.image,
             band.mask,
-            excluded=bits(options.mask),
+            excluded=bits(options.mask) | VIGNETTED,
             scale=scale,
             variance=variance,
             input_variance_below=options.input_variance_below,
             clip=options.clip,
             iterations=options.iterations,
             no_good_pixels=bits([options.no_good_pixels]),
+        )
+
+
+def _check_no_data(band: BandStack) -> None:
+    """Refuse pixels without data, unless vignetting explains them."""
+    if band.mask is None:
+        return
+    unexplained = (band.mask & np.uint16(NO_DATA | VIGNETTED)) == NO_DATA
+    if unexplained.any():
+        which = np.flatnonzero(unexplained.any(axis=(1, 2, 3)))
+        raise ProductError(
+            "pixels without data (NO_DATA) in exposures "
+            + ", ".join(str(band.exposures[i].exposure) for i in which),
+            hint="combine.check_no_data=false lets them through",
         )
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from cpflow.camera import Detector
 from cpflow.errors import ProductError
 from cpflow.kernels.masks import boxes_from_mask
-from cpflow.kernels.planes import BAD
+from cpflow.kernels.planes import BAD, NO_DATA
 from cpflow.kernels.statistics import percentiles as percentiles_of
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def fill_without_data(
     """Fill pixels whose image or variance is NaN, in place, and flag them BAD.
 
     They take the median of all other pixels of the detector, and the median of their variances.
+    Pixels that are known to have no data (NO_DATA: vignetted ones) do not count.
 
     Parameters
     ----------
@@ -49,9 +50,9 @@ def fill_without_data(
     count = int(np.count_nonzero(missing))
     if count == 0:
         return 0
-    if count == missing.size:
+    good = ~missing & ((mask & np.uint16(NO_DATA)) == 0)
+    if not good.any():
         raise ProductError("no pixel has any good input")
-    good = ~missing
     image[missing] = np.median(image[good])
     variance[missing] = np.median(variance[good])
     mask[missing] |= np.uint16(BAD)
@@ -89,7 +90,11 @@ def finish_image(
     n_bad = np.empty(len(detector.amplifiers), np.int64)
     for a, amplifier in enumerate(detector.amplifiers):
         box = amplifier.detector_box
-        distribution[a] = percentiles_of(image[box.rows, box.columns], percentiles)
+        part = image[box.rows, box.columns]
+        known = (mask[box.rows, box.columns] & np.uint16(NO_DATA)) == 0
+        if not known.all():
+            part = part[known]
+        distribution[a] = percentiles_of(part, percentiles) if part.size else np.nan
         n_bad[a] = np.count_nonzero(mask[box.rows, box.columns])
     out = product.assign_coords(percentile=list(percentiles), amp=list(detector.amplifier_names))
     units = product["image"].attrs["units"]

@@ -66,8 +66,21 @@ class ParallelOverscan(Options):
     smoothing_rejection: bool = True
 
 
+class Vignette(Options):
+    """The circle of the focal plane, in mm, that the optics let light through to (spec 2.12)."""
+
+    enabled: bool = False
+    x: float = 0.0
+    y: float = 0.0
+    radius: float = Field(100.0, gt=0)
+
+
 class Isr(Options):
-    """Instrument signature removal: which corrections are made, and how (spec 2.2, ERA21 order)."""
+    """Instrument signature removal: which corrections are made, and how (spec 2.2).
+
+    `crosstalk`, `linearize` and `defect` take effect where such a calibration is found; the other
+    calibrations have to be there if they are asked for.
+    """
 
     saturation: bool = True
     suspect: bool = True
@@ -77,11 +90,34 @@ class Isr(Options):
     overscan: Overscan = Overscan()
     parallel_overscan: ParallelOverscan = ParallelOverscan()
     bias: bool = False
+    crosstalk: bool = True
+    crosstalk_mask: float | None = Field(45000.0, gt=0)
+    """Flag CROSSTALK where a source is so bright, adu; None flags nothing."""
+    linearize: bool = True
+    gain: Literal["none", "camera", "ptc"] = "none"
+    """Multiply by the gains of the camera file or of a photon transfer curve: electrons."""
+    defect: bool = True
+    """Mask defects as BAD, if a defect list is found."""
+    edge_suspect: int = Field(0, ge=0)
+    """Flag SUSPECT so many pixels at the edge."""
+    edge_level: Literal["detector", "amp"] = "detector"
+    vignette: Vignette = Vignette()
+    brighter_fatter: bool = False
+    brighter_fatter_method: Literal["flux_conserving", "coulton"] = "flux_conserving"
+    """Moving charge between pixels, or the formula of Coulton et al. (2018), which the reference
+    uses: it loses 7e-4 of a bright star's flux, and leaves 20 times more of the effect."""
+    brighter_fatter_iterations: int = Field(10, ge=1, le=30)
+    brighter_fatter_threshold: float = Field(1000.0, gt=0)
+    """The iteration ends when all pixels together change by less, electrons."""
+    brighter_fatter_grow: int = Field(2, ge=0, le=16)
+    """Pixels around bad ones that are left out of the correction."""
     dark: bool = False
     """Subtract the dark, scaled by the exposure's dark time."""
     flat: bool = False
-    defect: bool = True
-    """Mask defects as BAD, if a defect list is found."""
+    fringe: bool = False
+    """Subtract the fringes, as strong as they are in the exposure."""
+    sky: bool = False
+    """Subtract the sky frame, as bright as the sky is in the exposure."""
     empirical_read_noise: bool = False
     """Take the read noise from the overscan instead of the camera file."""
     variance: bool = True

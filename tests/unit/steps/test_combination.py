@@ -39,6 +39,8 @@ def band(image, mask=None, variance=None, measured=None, dark_times=None):
         tuple(exposure(i, None if dark_times is None else dark_times[i]) for i in range(count)),
         measured or [{}] * count,
         {},
+        range(image.shape[2]),
+        None,
         reload,
     )
     return stack, reloads

@@ -12,9 +12,11 @@ from cpflow.exposure import Exposure
 from cpflow.kernels.planes import BAD, INTRP, SAT, SUSPECT, UNMASKEDNAN
 from cpflow.stack import Context, Frame
 from cpflow.stack.geometry import assemble_array, split_array
+from cpflow.steps.electronics import RemoveSignature
+from cpflow.steps.light import CorrectLight
 from cpflow.steps.options import Isr, Overscan, ParallelOverscan
 from cpflow.steps.readout import MeasureReadout
-from cpflow.steps.signature import RemoveSignature
+from cpflow.steps.repair import Repair
 from cpflow.timespan import Timespan
 
 ROWS, COLUMNS, PRESCAN, OVERSCAN, PARALLEL = 30, 24, 2, 12, 8
@@ -60,7 +62,13 @@ def measured(raw, options, camera=None, **context):
 def processed(raw, options, rows=None, **context):
     where = measured(raw, options, **context)
     rows = rows or range(ROWS)
-    return RemoveSignature(options)(Frame(raw[:, rows.start : rows.stop], rows), where)
+    return apply_all(Frame(raw[:, rows.start : rows.stop], rows), options, where)
+
+
+def apply_all(frame, options, where):
+    for operation in (RemoveSignature(options), CorrectLight(options), Repair(options)):
+        frame = operation(frame, where)
+    return frame
 
 
 def test_overscan_is_subtracted_row_by_row_and_the_frame_trimmed():
@@ -218,13 +226,13 @@ def test_any_choice_of_rows_gives_the_same_bits(height):
     options = Isr()
     defects = np.array([(3, 3, 2, 40), (30, 28, 9, 5)])
     context = measured(raw, options, shared={"defects": defects}, want_variance=True)
-    step = RemoveSignature(options)
-    whole = step(Frame(raw[:, :ROWS], range(ROWS)), context)
+    halo = Repair(options).halo
+    whole = apply_all(Frame(raw[:, :ROWS], range(ROWS)), options, context)
     assert (whole.mask & INTRP).any()
     for first in range(0, ROWS, height):
         rows = range(first, min(first + height, ROWS))
-        wide = range(max(0, rows.start - step.halo), min(ROWS, rows.stop + step.halo))
-        part = step(Frame(raw[:, wide.start : wide.stop], wide), context)
+        wide = range(max(0, rows.start - halo), min(ROWS, rows.stop + halo))
+        part = apply_all(Frame(raw[:, wide.start : wide.stop], wide), options, context)
         inner = slice(rows.start - wide.start, rows.stop - wide.start)
         for name in ("image", "mask", "variance"):
             np.testing.assert_array_equal(

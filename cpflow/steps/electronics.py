@@ -1,0 +1,164 @@
+"""What the readout electronics did to an exposure, undone: raw counts to linear, masked pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cpflow.camera import Detector
+from cpflow.kernels.crosstalk import convert_coefficients, mask_bright_sources, subtract_crosstalk
+from cpflow.kernels.linearity import linearize
+from cpflow.kernels.planes import BAD, CROSSTALK
+from cpflow.kernels.readout import subtract_overscan
+from cpflow.kernels.variance import variance_plane
+from cpflow.stack import Context, Frame
+from cpflow.stack.geometry import place, to_detector_frame
+from cpflow.steps.images import in_units, subtract
+from cpflow.steps.options import Isr
+from cpflow.steps.readout import Readout, saturation_levels
+from cpflow.steps.tables import CrosstalkMatrix, LinearityOfAmplifier
+
+READOUT = "readout"
+DEFECTS = "defects"
+GAINS = "gains"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveSignature:
+    """Overscan, trimming, bias, variance, crosstalk, linearity, gain, defects, in this order.
+
+    Each pixel needs only pixels of its own readout row and column, so any rows will do. What needs
+    a whole frame, the overscan model, was measured before.
+    """
+
+    options: Isr
+    halo: int = 0
+
+    @property
+    def units(self) -> str:
+        """Units of what comes out."""
+        return "adu" if self.options.gain == "none" else "electron"
+
+    def __call__(self, frame: Frame, context: Context) -> Frame:
+        """Correct raw rows of one exposure and trim them to the imaging columns."""
+        options, detector = self.options, context.detector
+        readout: Readout = context.measured[READOUT]
+        box = detector.amplifiers[0].imaging
+        first, stop = max(frame.rows.start, box.y0), min(frame.rows.stop, box.y1)
+        rows = range(first - box.y0, stop - box.y0)
+        raw = frame.image[:, first - frame.rows.start : stop - frame.rows.start]
+        image, mask = _subtract_overscan(raw, rows, readout, detector, options)
+        out = Frame(image, rows, mask, trimmed=True)
+        gains = None if options.gain == "none" else gains_of(context)
+        bias = None
+        if options.bias:
+            bias = in_units("bias", context.shared["bias"], out.units, gains)
+            subtract(out, bias)
+        if options.variance and context.want_variance:
+            out.variance = _variance(out, readout, context, options)
+            known = None if bias is None else bias.part(rows).variance
+            if known is not None:
+                out.variance += known
+        if options.crosstalk and "crosstalk" in context.shared:
+            _subtract_crosstalk(out, context, options)
+        if options.linearize and "linearizer" in context.shared:
+            _linearize(out, context.shared["linearizer"])
+        if gains is not None:
+            factor = gains.astype(np.float32)[:, None, None]
+            out.image *= factor
+            if out.variance is not None:
+                out.variance *= factor**2
+            out.units = "electron"
+        _flag_bad(out, readout, context)
+        return out
+
+
+def gains_of(context: Context) -> npt.NDArray[np.float64]:
+    """Return the gain of each amplifier, electron/adu: measured if there is one, else the camera's.
+
+    An amplifier whose gain could not be measured has 1 here, and is flagged BAD.
+    """
+    measured = context.shared.get(GAINS)
+    if measured is None:
+        return np.array([amplifier.gain for amplifier in context.detector.amplifiers])
+    return np.where(np.isfinite(measured) & (measured > 0), measured, 1.0)
+
+
+def _subtract_overscan(
+    raw: npt.NDArray[Any], rows: range, readout: Readout, detector: Detector, options: Isr
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint16] | None]:
+    saturation, suspect = saturation_levels(detector, options)
+    return subtract_overscan(
+        raw,
+        readout.level[:, rows.start : rows.stop],
+        readout.columns,
+        detector.amplifiers[0].imaging.x0,
+        saturation,
+        suspect,
+        test_subtracted=options.saturation_stage == "overscan_subtracted",
+    )
+
+
+def _variance(
+    frame: Frame, readout: Readout, context: Context, options: Isr
+) -> npt.NDArray[np.float32]:
+    variance = np.empty(frame.image.shape, np.float32)
+    gains = gains_of(context)
+    for a, amplifier in enumerate(context.detector.amplifiers):
+        noise = amplifier.read_noise / amplifier.gain
+        if (options.empirical_read_noise or np.isnan(noise)) and np.isfinite(readout.noise[a]):
+            noise = float(readout.noise[a])
+        if np.isnan(noise):
+            noise = 0.0
+        variance[a] = variance_plane(frame.image[a], gains[a], noise, read_noise_unit="adu")
+    return variance
+
+
+def _subtract_crosstalk(frame: Frame, context: Context, options: Isr) -> None:
+    """Subtract the ghosts of all amplifiers, in adu (spec 2.7).
+
+    Before linearity, as in the reference of today: what leaks is the signal that the electronics
+    has, nonlinear as it is.
+    """
+    matrix: CrosstalkMatrix = context.shared["crosstalk"]
+    c, q = matrix.coefficients, matrix.quadratic
+    if matrix.units == "electron":
+        c, q = convert_coefficients(c, q, gains_of(context), "adu")
+    ghosts = None
+    if options.crosstalk_mask is not None:
+        ghosts = mask_bright_sources(frame.image, c, options.crosstalk_mask, matrix.valid)
+    subtract_crosstalk(frame.image, c, q, matrix.valid)
+    if ghosts is not None and ghosts.any():
+        frame.writable_mask()[ghosts] |= np.uint16(CROSSTALK)
+
+
+def _linearize(frame: Frame, linearity: tuple[LinearityOfAmplifier, ...]) -> None:
+    for image, amplifier in zip(frame.image, linearity, strict=True):
+        linearize(image, amplifier.kind, amplifier.coefficients, amplifier.table)
+
+
+def _flag_bad(frame: Frame, readout: Readout, context: Context) -> None:
+    bad = readout.bad
+    if GAINS in context.shared:
+        measured = context.shared[GAINS]
+        bad = bad | ~(np.isfinite(measured) & (measured > 0))
+    if bad.any():
+        frame.writable_mask()[bad] |= np.uint16(BAD)
+    boxes = context.shared.get(DEFECTS)
+    if boxes is None or len(boxes) == 0:
+        return
+    mask = frame.writable_mask()
+    for a, amplifier in enumerate(context.detector.amplifiers):
+        area = place(amplifier, frame.rows)
+        x0 = np.maximum(boxes[:, 0], area.x0)
+        y0 = np.maximum(boxes[:, 1], area.y0)
+        x1 = np.minimum(boxes[:, 0] + boxes[:, 2], area.x1)
+        y1 = np.minimum(boxes[:, 1] + boxes[:, 3], area.y1)
+        view = to_detector_frame(amplifier, mask[a])
+        for i in np.flatnonzero((x0 < x1) & (y0 < y1)):
+            view[y0[i] - area.y0 : y1[i] - area.y0, x0[i] - area.x0 : x1[i] - area.x0] |= np.uint16(
+                BAD
+            )
