@@ -3,7 +3,7 @@
 from cpflow import Combine, GraphConfig, Isr, Select, combine, isr
 
 INPUTS = {"raw": Select(observation_type="bias")}
-NEEDS = ("defects?",)
+NEEDS = ("defects?", "ptc?")
 PRODUCT = "bias"
 
 

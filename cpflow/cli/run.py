@@ -133,7 +133,8 @@ def _show(plan: Plan) -> None:
     click.echo(f"graph {plan.graph.name}: {plan.graph.title}")
     for p in plan.products:
         facts = p.facts
-        click.echo(f"{p.label}, from {facts.exposures} exposures")
+        step = f"{p.step}: " if p.step else ""
+        click.echo(f"{step}{p.label}, from {facts.exposures} exposures")
         click.echo(
             f"  {facts.tasks} tasks, {facts.bands} bands of {facts.band_rows} rows; "
             f"reads {size_text(facts.bytes_to_read)}"

@@ -159,11 +159,16 @@ class _Making:
                     values[key] = value
             layers.append(Layer(layer.origin, values))
         making = replace(self, layers=layers)
-        made = making.products(graph, selected, planned, told=False)
-        return [replace(product, step=step.name) for product in made]
+        return making.products(graph, selected, planned, told=False, step=step.name)
 
     def products(
-        self, graph: Graph, selected: Raws, planned: Sequence[PlannedProduct], *, told: bool
+        self,
+        graph: Graph,
+        selected: Raws,
+        planned: Sequence[PlannedProduct],
+        *,
+        told: bool,
+        step: str = "",
     ) -> list[PlannedProduct]:
         """Plan the products of one graph."""
         matching = _matching(graph, selected, told)
@@ -177,7 +182,7 @@ class _Making:
             self._prepare(graph, resolved, key, group, planned)
             for key, group in _groups(graph.product, matching).items()
         ]
-        return _build(graph, resolved, parts)
+        return _build(graph, resolved, parts, step)
 
     def _prepare(
         self,
@@ -275,7 +280,7 @@ class _Part:
     stack: Stack
 
 
-def _build(graph: Graph, resolved: Resolved, parts: list[_Part]) -> list[PlannedProduct]:
+def _build(graph: Graph, resolved: Resolved, parts: list[_Part], step: str) -> list[PlannedProduct]:
     """Call the graph: once for each product, or once for all detectors of a filter."""
     built: dict[tuple[int, str | None], Any] = {}
     together: dict[str | None, tuple[_Part, ...]] = {}
@@ -311,6 +316,7 @@ def _build(graph: Graph, resolved: Resolved, parts: list[_Part]) -> list[Planned
                 dataset,
                 graph,
                 resolved,
+                step,
                 also_from=tuple(pair for other in others for pair in other.raws),
             )
         )

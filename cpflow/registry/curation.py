@@ -69,7 +69,7 @@ class Curation(RegistryPart):
             output, _ = ensure(connection, collection, CollectionType.CALIBRATION)
             for name, refs in by_run.items():
                 run, _ = ensure(connection, name, CollectionType.RUN, state=RunState.COMPLETE)
-                add(connection, run, refs, {})
+                add(connection, run, refs)
             lock_collections(connection, [output.id])
             stored = stored_refs(connection, [ref for ref, _ in rows])
             for ref, (_, span) in zip(stored, rows, strict=True):

@@ -136,7 +136,6 @@ def add(
     connection: Connection,
     run: CollectionRow,
     refs: Sequence[DatasetRef],
-    lineages: Mapping[str, Lineage],
 ) -> list[DatasetRef]:
     """Add datasets to a RUN, which nobody else may change meanwhile (spec C2)."""
     lock_collections(connection, [run.id])
@@ -193,11 +192,18 @@ def add(
     _check_free(connection, run, added, rows)
     _check_detectors(connection, added, instruments)
     connection.execute(insert(schema.dataset), rows)
-    ids = row_ids(connection, [row["uuid"] for row in rows])
+    return added
+
+
+def add_lineages(connection: Connection, lineages: Mapping[str, Lineage]) -> None:
+    """Record what datasets that are there were made from."""
+    if not lineages:
+        return
+    instruments = instrument_ids(connection)
     given = {_uuid(one): lineage for one, lineage in lineages.items()}
+    ids = row_ids(connection, list(given))
     for one, lineage in given.items():
         add_lineage(connection, ids[one], lineage, instruments)
-    return added
 
 
 def _uuid(text: str) -> str:
@@ -329,7 +335,9 @@ class Datasets(RegistryPart):
         """
         with self._db.write() as connection:
             row = row_of_type(connection, run, CollectionType.RUN, "adding datasets")
-            return add(connection, row, refs, lineages or {})
+            added = add(connection, row, refs)
+            add_lineages(connection, lineages or {})
+            return added
 
     def dataset(self, id: str) -> DatasetRef:  # noqa: A002  the name of the record's field
         """Return a dataset by its UUID.

@@ -14,7 +14,7 @@ from cpflow.registry.certification import certify, read
 from cpflow.registry.chains import ChainMode, change, search_path
 from cpflow.registry.collections import ensure, full, rows_by_name
 from cpflow.registry.database import is_one_of
-from cpflow.registry.datasets import add, query, refs_where, row_ids, type_rows
+from cpflow.registry.datasets import add, add_lineages, query, refs_where, row_ids, type_rows
 from cpflow.registry.instruments import add_detector, add_filter, instrument_ids, sync_definition
 from cpflow.registry.lineage import lineage_of
 from cpflow.registry.listing import members
@@ -307,8 +307,9 @@ def _add_datasets(
         )
     for run, refs in new.items():
         row = rows_by_name(connection, [run])[run]
-        ours = {ref.id: lineages[ref.id] for ref in refs}
-        result.datasets += add(connection, row, refs, ours)
+        result.datasets += add(connection, row, refs)
+    # After all of them: a dataset may be made from one of another run.
+    add_lineages(connection, lineages)
 
 
 def _add_chains(connection: Connection, groups: Sequence[Collection], result: Imported) -> None:

@@ -366,96 +366,69 @@ def _publish(
     finished: Mapping[str, Finished],
     failed: Mapping[str, CpflowError],
 ) -> Run:
-    """Move the products into place, then register them: one transaction for each RUN."""
-    run, output = str(facts["run"]), facts.get("output")
-    groups: dict[str, list[PlannedProduct]] = {}
-    for product in plan.products:
-        groups.setdefault(_run_of(product, plan, facts), []).append(product)
-    groups.setdefault(run, [])
-    refs: dict[str, DatasetRef] = {}
-    # The RUN with what is in force comes last, so that it is at the front of the chain.
-    for name in sorted(groups, key=lambda name: name == run):
-        made = [product for product in groups[name] if product.slug in finished]
-        missing = {p.slug: failed[p.slug].message for p in groups[name] if p.slug in failed}
-        if name != run and not made:
-            continue
-        refs.update(_publish_run(plan, staging, store, facts, name, made, finished, missing, refs))
-    return Run(
-        run,
-        output,
-        tuple(refs[p.slug] for p in plan.products if p.slug in refs),
-        plan,
-        {slug: result.summary for slug, result in finished.items()},
-    )
-
-
-def _publish_run(
-    plan: Plan,
-    staging: Staging,
-    store: Store,
-    facts: Mapping[str, Any],
-    run: str,
-    products: Sequence[PlannedProduct],
-    finished: Mapping[str, Finished],
-    failed: Mapping[str, str],
-    earlier: Mapping[str, DatasetRef],
-) -> dict[str, DatasetRef]:
-    """Publish the products of one RUN; one that is there already was published before a crash."""
-    registry = plan.repository.registry
-    there = {}
-    if run in set(registry.collection_names()):
-        there = {(ref.type, ref.data_id): ref for ref in registry.datasets(collections=[run])}
+    """Move the products into place, then register them: one transaction."""
+    run = str(facts["run"])
     refs: dict[str, DatasetRef] = {}
     lineages: dict[str, Lineage] = {}
-    for product in products:
-        result = finished[product.slug]
-        data_id = DataId(product.instrument, product.detector.id, product.physical_filter)
-        if (product.type, data_id) in there:
-            refs[product.slug] = there[product.type, data_id]
+    for product in plan.products:
+        if product.slug not in finished:
             continue
-        name = product_file_name(
-            product.type, product.instrument, product.detector.id, product.physical_filter
-        )
-        path = store.relative(run, name)
-        store.publish(staging.product(product.slug), path)
-        ref = DatasetRef(
-            id=str(uuid.uuid4()),
-            type=product.type,
-            data_id=data_id,
-            run=run,
-            path=path,
-            checksum=result.checksum,
-            size=result.size,
-            provenance={**provenance(plan, product, run), "summary": dict(result.summary)},
-        )
+        ref = _reference(plan, product, _run_of(product, plan, facts), store, finished)
+        store.publish(staging.product(product.slug), ref.path)
         refs[product.slug] = ref
-        known = {**earlier, **refs}
-        lineages[ref.id] = Lineage(
-            tuple(
-                RawUse(e.instrument, e.exposure, raw.detector, raw.checksum)
-                for e, raw in (*product.raws, *product.also_from)
-            ),
-            tuple(
-                known[source.slug].id if isinstance(source, PlannedProduct) else source.id
-                for calibration in product.calibrations.values()
-                for source in calibration.sources
-            ),
-        )
-    if there:
-        return refs
-    registry.publish(
+        lineages[ref.id] = _lineage(product, refs)
+    groups: dict[str, list[DatasetRef]] = {}
+    for ref in refs.values():
+        groups.setdefault(ref.run, []).append(ref)
+    plan.repository.registry.publish(
         run,
-        list(refs.values()),
+        groups.pop(run, []),
         lineages=lineages,
         state="failed" if not refs else "incomplete" if failed else "complete",
         facts={
             "graph": plan.graph.name,
             "identity": plan.identity,
             "started": facts["started"],
-            "failed": dict(failed),
+            "failed": {slug: error.message for slug, error in failed.items()},
         },
         # A run joins its chain when it has something to offer (spec R6).
         chain=facts.get("output") if refs else None,
         chain_inputs=plan.inputs,
+        behind=groups,
     )
-    return refs
+    summaries = {slug: result.summary for slug, result in finished.items()}
+    return Run(run, facts.get("output"), tuple(refs.values()), plan, summaries)
+
+
+def _reference(
+    plan: Plan, product: PlannedProduct, run: str, store: Store, finished: Mapping[str, Finished]
+) -> DatasetRef:
+    result = finished[product.slug]
+    name = product_file_name(
+        product.type, product.instrument, product.detector.id, product.physical_filter
+    )
+    return DatasetRef(
+        id=str(uuid.uuid4()),
+        type=product.type,
+        data_id=DataId(product.instrument, product.detector.id, product.physical_filter),
+        run=run,
+        path=store.relative(run, name),
+        checksum=result.checksum,
+        size=result.size,
+        provenance={**provenance(plan, product, run), "summary": dict(result.summary)},
+    )
+
+
+def _lineage(product: PlannedProduct, made: Mapping[str, DatasetRef]) -> Lineage:
+    """Return what a product was made from; `made` are the products of the plan so far, by slug."""
+    return Lineage(
+        tuple(
+            RawUse(e.instrument, e.exposure, raw.detector, raw.checksum)
+            for e, raw in (*product.raws, *product.also_from)
+        ),
+        tuple(
+            made[source.slug].id if isinstance(source, PlannedProduct) else source.id
+            for calibration in product.calibrations.values()
+            for source in calibration.sources
+        ),
+    )

@@ -41,6 +41,11 @@ class MeasureLevel:
         """
         good = None if frame.mask is None else (frame.mask & np.uint16(_STATISTICS_MASK)) == 0
         found = clipped_statistics(frame.image, good)
+        if found.n == 0:
+            raise RawError(
+                "no pixel is usable: all are saturated or masked, so there is no level to scale by",
+                hint="leave it out of the query, or --drop-bad 1",
+            )
         # Ten standard errors: below that the "light" may be nothing but what the bias left.
         if not found.mean > 10 * found.stdev / np.sqrt(max(found.used, 1)):
             raise RawError(
