@@ -81,7 +81,9 @@ class ProductSpec:
                 dims = ("amp", "y", "x")
             if tuple(data.dims) != dims:
                 raise ProductError(f"{label} has dimensions {data.dims}, expected {dims}")
-            if data.dtype.kind != spec.dtype and data.dtype.name != spec.dtype:
+            if data.dtype.name != spec.dtype and not (
+                spec.dtype == "text" and data.dtype.kind in "UTO"
+            ):
                 raise ProductError(f"{label} has dtype {data.dtype}, expected {spec.dtype}")
             units = data.attrs.get("units")
             if spec.units and units not in spec.units:
@@ -154,6 +156,17 @@ def _image_variables(units: tuple[str, ...]) -> tuple[Variable, ...]:
         Variable(
             "clip_fraction", ("amp",), "float64", ("1",), True, meaning="clipped / good samples"
         ),
+        *(
+            Variable(
+                f"image_bin{n}",
+                (f"y{n}", f"x{n}"),
+                "float32",
+                units,
+                True,
+                meaning=f"means of {n} x {n} pixels without BAD and NO_DATA; NaN: none is left",
+            )
+            for n in (8, 64)
+        ),
     )
 
 
@@ -166,6 +179,29 @@ _FILTER = ("instrument", "detector", "physical_filter")
 BIAS = ProductSpec("bias", _DETECTOR, _image_variables(("adu", "electron")), exposure_time=0.0)
 DARK = ProductSpec("dark", _DETECTOR, (*_image_variables(("adu/s", "electron/s")), _COSMIC_RAYS))
 FLAT = ProductSpec("flat", _FILTER, _image_variables(("1",)))
+FRINGE = ProductSpec("fringe", _FILTER, _image_variables(("1",)))
+_SKY_BINS = ("bin_y", "bin_x")
+SKY = ProductSpec(
+    "sky",
+    _FILTER,
+    (
+        Variable(
+            "sky",
+            _SKY_BINS,
+            "float32",
+            ("1",),
+            finite=True,
+            meaning="structure of the sky as a fraction of its level; `rows` and `columns` are the "
+            "shape of the detector that the bins divide",
+        ),
+        Variable("variance", _SKY_BINS, "float32", ("1",), meaning="variance of the mean"),
+        Variable("n_used", _SKY_BINS, "uint16", ("1",), meaning="exposures averaged"),
+        Variable(
+            "scale", ("exposure",), "float64", ("adu", "electron"), meaning="level of the sky"
+        ),
+        Variable("dropped", ("exposure",), "bool", (), True, meaning="left out by --drop-bad"),
+    ),
+)
 DEFECTS = ProductSpec(
     "defects",
     _DETECTOR,
@@ -182,9 +218,24 @@ DEFECTS = ProductSpec(
             )
         ),
         Variable("dropped", ("exposure",), "bool", (), True, meaning="left out by --drop-bad"),
+        *(
+            Variable(name, ("source", "amp"), "int64", ("1",), True, meaning=meaning)
+            for name, meaning in (
+                ("hot_pixels", "pixels of a combined image above the threshold"),
+                ("cold_pixels", "pixels of a combined image below the threshold"),
+                ("flagged_pixels", "pixels of a combined image flagged BAD: without good input"),
+            )
+        ),
     ),
     aliases=("defect",),
     building=(Variable("defect", ("y", "x"), "uint8", ("1",), meaning="1 where it is bad"),),
+)
+MANUAL_DEFECTS = ProductSpec(
+    "manual_defects",
+    _DETECTOR,
+    tuple(
+        Variable(name, ("box",), "int32", ("pixel",)) for name in ("x0", "y0", "width", "height")
+    ),
 )
 _AMPS = ("source_amp", "target_amp")
 _RATIO, _PER_COUNT = ("adu/adu", "electron/electron"), ("1/adu", "1/electron")
@@ -194,10 +245,13 @@ CROSSTALK = ProductSpec(
     (
         Variable("coefficients", _AMPS, "float64", _RATIO, meaning="c of target -= c S + q S^2"),
         Variable("errors", _AMPS, "float64", _RATIO, meaning="scatter of the measured ratios"),
+        Variable("mean_errors", _AMPS, "float64", _RATIO, True, meaning="standard errors of c"),
         Variable("valid", _AMPS, "bool", ("1",), meaning="whether the coefficient is to be used"),
         Variable("counts", _AMPS, "int64", ("1",), True, meaning="ratios that were averaged"),
         Variable("quadratic", _AMPS, "float64", _PER_COUNT, True, meaning="q of the same"),
         Variable("quadratic_errors", _AMPS, "float64", _PER_COUNT, True),
+        Variable("n_ratios", ("exposure",), "int64", ("1",), True, meaning="ratios it gave"),
+        Variable("dropped", ("exposure",), "bool", (), True, meaning="left out by --drop-bad"),
     ),
 )
 
@@ -210,6 +264,13 @@ LINEARITY_KINDS = (
     "spline",
     "double_spline",
 )
+
+
+def _of_amp(units: Mapping[str, str], *, optional: bool = False) -> tuple[Variable, ...]:
+    return tuple(Variable(name, ("amp",), "float64", (u,), optional) for name, u in units.items())
+
+
+_REASON = Variable("reason", ("amp",), "text", (), True, meaning="why an amplifier has none")
 LINEARIZER = ProductSpec(
     "linearizer",
     _DETECTOR,
@@ -222,13 +283,78 @@ LINEARIZER = ProductSpec(
             (),
             meaning="as the kind has them, adu; NaN beyond",
         ),
+        Variable("coefficient_errors", ("amp", "coefficient"), "float64", (), True),
         Variable("table", ("amp", "entry"), "float32", ("adu",), True, meaning="lookup table"),
+        _REASON,
+        *_of_amp(
+            {
+                "intercept": "adu",
+                "scatter": "1",
+                "jitter": "1",
+                "chi2": "1",
+                "turnoff": "adu",
+                "max_signal": "adu",
+                "fit_low": "adu",
+                "fit_high": "adu",
+            },
+            optional=True,
+        ),
     ),
     aliases=("linearity",),
 )
+_LAGS = ("amp", "lag_x", "lag_y")
+_PAIR_LAGS = ("amp", "pair", "lag_x", "lag_y")
+PTC = ProductSpec(
+    "ptc",
+    _DETECTOR,
+    (
+        *_of_amp(
+            {
+                "gain": "electron/adu",
+                "gain_error": "electron/adu",
+                "noise": "electron",
+                "noise_error": "electron",
+                "turnoff": "adu",
+                "turnoff_error": "adu",
+                "chi2": "1",
+            }
+        ),
+        _REASON,
+        Variable("a", _LAGS, "float64", ("1/electron",), meaning="area coefficients"),
+        Variable("a_error", _LAGS, "float64", ("1/electron",)),
+        Variable("b", _LAGS, "float64", ("1/electron",), meaning="their growth with charge"),
+        Variable("b_error", _LAGS, "float64", ("1/electron",)),
+        Variable("noise_matrix", _LAGS, "float64", ("electron2",)),
+        *(
+            Variable(name, ("amp", "pair"), "float64", (units,))
+            for name, units in (("mean", "adu"), ("delta", "adu"), ("variance", "adu2"))
+        ),
+        Variable("used", ("amp", "pair"), "bool", meaning="whether a pair was fitted"),
+        Variable("covariances", _PAIR_LAGS, "float64", ("adu2",), meaning="of one exposure"),
+        Variable("covariance_errors", _PAIR_LAGS, "float64", ("adu2",)),
+        Variable("covariances_model", _PAIR_LAGS, "float64", ("adu2",)),
+        Variable("exposures", ("pair", "of_pair"), "int64"),
+    ),
+)
+_KERNEL = ("kernel_x", "kernel_y")
+BFK = ProductSpec(
+    "bfk",
+    _DETECTOR,
+    (
+        Variable("kernel", ("amp", *_KERNEL), "float64", ("1/electron",)),
+        Variable("detector_kernel", _KERNEL, "float64", ("1/electron",), finite=True),
+        Variable("detector_kernel_error", _KERNEL, "float64", ("1/electron",), True),
+        Variable("valid", ("amp",), "bool"),
+        _REASON,
+    ),
+)
 
 SPECS: Mapping[str, ProductSpec] = {
-    spec.name: spec for spec in (BIAS, DARK, FLAT, DEFECTS, CROSSTALK, LINEARIZER)
+    spec.name: spec
+    for spec in (
+        *(BIAS, DARK, FLAT, FRINGE, SKY),
+        *(DEFECTS, MANUAL_DEFECTS, CROSSTALK, LINEARIZER, PTC, BFK),
+    )
 }
 
 # Dimensions of every calibration type, known before each product's variables are (spec registry 1).
@@ -238,6 +364,7 @@ DIMENSIONS: Mapping[str, tuple[str, ...]] = {
         ("bias", "dark", "defects", "crosstalk", "linearizer", "ptc", "bfk", "cti", "gains"),
         _DETECTOR,
     ),
+    "manual_defects": _DETECTOR,
     **dict.fromkeys(("flat", "fringe", "sky"), _FILTER),
 }
 

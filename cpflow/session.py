@@ -20,6 +20,8 @@ from cpflow.scheduler import Run, run_plan
 from cpflow.timespan import Timespan, parse_date
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from cpflow.registry import Certification, Explanation, Removal
     from cpflow.repo.curated import CuratedReport
     from cpflow.repo.ingest import IngestReport
@@ -194,6 +196,31 @@ class Repo(Repository):
         from cpflow.repo.in_force import explain
 
         return explain(self, exposure, detector, **options)
+
+    def mosaic(
+        self,
+        product: str,
+        *,
+        collections: str | Sequence[str],
+        physical_filter: str | None = None,
+        binning: int = 64,
+        **options: Any,
+    ) -> xr.Dataset:
+        """Return the binned images of all detectors at their places in the focal plane.
+
+        See `cpflow.report.mosaic.mosaic_of` for the options, and `cpflow.report.mosaic.mosaic` for
+        what is returned.
+        """
+        from cpflow.report.mosaic import mosaic_of
+
+        return mosaic_of(
+            self,
+            product,
+            collections=_names(collections),
+            physical_filter=physical_filter,
+            binning=binning,
+            **options,
+        )
 
     def write_curated(self, directory: str | Path, **options: Any) -> CuratedReport:
         """Certify curated ECSV files; see `cpflow.repo.curated.write_curated`."""

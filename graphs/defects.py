@@ -3,7 +3,7 @@
 from cpflow import Defects, GraphConfig, Isr, Select, find_defects, isr
 
 INPUTS = {"raw": Select(observation_type=("bias", "dark", "flat"))}
-NEEDS = ("bias", "dark?", "flat?")
+NEEDS = ("bias", "dark?", "flat?", "manual_defects?")
 PRODUCT = "defects"
 
 
@@ -13,4 +13,5 @@ class Config(GraphConfig):
 
 
 def build(raw, calibrations, config):
-    return find_defects(isr(raw, calibrations, config.isr), config.defects)
+    exposures = isr(raw, calibrations, config.isr)
+    return find_defects(exposures, config.defects, calibrations.get("manual_defects"))

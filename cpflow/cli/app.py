@@ -32,6 +32,7 @@ COMMANDS = {
     "remove-run": ("cpflow.cli.remove_run", "Remove runs with their products."),
     "remove-collection": ("cpflow.cli.remove_collection", "Remove chains and other groupings."),
     "report": ("cpflow.cli.report", "Show a product as one HTML page."),
+    "mosaic": ("cpflow.cli.mosaic", "Show a product of all detectors in the focal plane."),
     "export": ("cpflow.cli.export", "Write a product as FITS or ECSV."),
     "export-collections": (
         "cpflow.cli.export_collections",

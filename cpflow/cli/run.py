@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -145,6 +146,8 @@ def _show(plan: Plan) -> None:
         )
         for name, calibration in p.calibrations.items():
             click.echo(f"  {name}: {calibration}")
+    cores = len(os.sched_getaffinity(0))
+    click.echo(f"memory: {size_text(plan.memory(cores))} in all with {cores} tasks at once")
     told: set[str] = set()
     for p in plan.products:
         if (p.step or p.graph.name) in told:

@@ -23,6 +23,7 @@ from cpflow.share import share_directory
 PAGE_NAMES = {
     "cpBias": "bias",
     "cpDark": "dark",
+    "cpDefects": "defects_combined",
     "cpFlat": "flat",
     "cpFlatSingleChip": "flat",
     "cpFringe": "fringe",

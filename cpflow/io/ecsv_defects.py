@@ -25,7 +25,14 @@ logger = logging.getLogger(__name__)
 COLUMNS = ("x0", "y0", "width", "height")
 
 
-def read_defects(path: Path, *, instrument: str, detector: int, shape: tuple[int, int]) -> Any:
+def read_defects(
+    path: Path,
+    *,
+    instrument: str,
+    detector: int,
+    shape: tuple[int, int],
+    product: str = DEFECTS.name,
+) -> Any:
     """Read defects as a product.
 
     Parameters
@@ -35,6 +42,8 @@ def read_defects(path: Path, *, instrument: str, detector: int, shape: tuple[int
     detector : int
     shape : tuple of int
         Rows and columns of the detector; a box that reaches beyond it is cut.
+    product : str
+        Type that the table may say it is: defects, or manual_defects.
 
     Returns
     -------
@@ -47,7 +56,9 @@ def read_defects(path: Path, *, instrument: str, detector: int, shape: tuple[int
         If a box is empty or lies outside the detector, or the table belongs to something else.
     """
     table = read_table(path)
-    check_owner(path, table.meta, DEFECTS.name, instrument, detector)
+    # Lists made by hand are often called after what they look like.
+    owner = DEFECTS.name if table.meta.get("OBSTYPE") == DEFECTS.name else product
+    check_owner(path, table.meta, owner, instrument, detector)
     columns_of(path, table, COLUMNS)
     values = []
     for name in COLUMNS:

@@ -1,7 +1,7 @@
 """Image products as FITS files in the layout that the field uses.
 
-HDU 0 holds the header; ``IMAGE``, ``MASK`` and ``VARIANCE`` follow. The bit of each mask plane is
-in a keyword ``MP_<PLANE>`` of the mask.
+HDU 0 holds the header; ``IMAGE``, ``MASK`` and ``VARIANCE`` follow, and then further images, such
+as binned ones. The bit of each mask plane is in a keyword ``MP_<PLANE>`` of the mask.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ def write_image_fits(
     variance: npt.NDArray[Any] | None,
     mask: npt.NDArray[Any] | None,
     header: Mapping[str, object],
+    *,
+    further: Mapping[str, npt.NDArray[Any]] | None = None,
+    image_header: Mapping[str, object] | None = None,
 ) -> None:
     """Write an image product as a FITS file, under its name only once it is complete.
 
@@ -51,11 +54,16 @@ def write_image_fits(
         For HDU 0, in this order; ``BUNIT`` is for the image, and squared for the variance. A
         keyword longer than eight characters becomes a HIERARCH card. A value may be text, number,
         logical or None; what FITS cannot hold (NaN, letters outside ASCII) is written as text.
+    further : mapping of str to ndarray (rows, columns), optional
+        Images of any shape by the name of their HDU, in the unit of the image; written as float32.
+    image_header : mapping of str to value, optional
+        More cards for the HDU ``IMAGE``: its coordinates.
 
     Raises
     ------
     ProductError
-        If the planes differ in shape, or a keyword cannot be written.
+        If the planes differ in shape, an HDU's name is taken or its data no image, or a keyword
+        cannot be written.
     """
     from astropy.io import fits
 
@@ -67,6 +75,10 @@ def write_image_fits(
     shapes = {name: plane.shape for name, plane in planes.items()}
     if len(set(shapes.values())) > 1 or planes["IMAGE"].ndim != 2:
         raise ProductError(f"{path}: the planes must be images of one shape, not {shapes}")
+    for name, plane in (further or {}).items():
+        if name in ("IMAGE", "MASK", "VARIANCE") or np.ndim(plane) != 2:
+            raise ProductError(f"{path}: {name} cannot be one more image, of {np.shape(plane)}")
+        planes[name] = np.asarray(plane, np.float32)
     cards = dict(header)
     unit = cards.pop(_UNIT, None)
     hdus = [fits.PrimaryHDU(header=_header(cards, str(path)))]
@@ -75,7 +87,9 @@ def write_image_fits(
         if name == "MASK":
             hdu.header.update(_header({f"MP_{p}": bit for bit, p in enumerate(PLANES)}, str(path)))
         elif unit:
-            hdu.header[_UNIT] = _ascii(str(unit) if name == "IMAGE" else _squared(str(unit)))
+            hdu.header[_UNIT] = _ascii(_squared(str(unit)) if name == "VARIANCE" else str(unit))
+        if name == "IMAGE" and image_header:
+            hdu.header.update(_header(image_header, str(path)))
         hdus.append(hdu)
     written = fits.HDUList(hdus)
     written.update_extend()

@@ -39,7 +39,7 @@ class Calibration:
     def dataset(self, repository: Repository) -> Any:
         """Return what a graph gets: a lazy dataset, or a `Choice` of several."""
         opened = [
-            repository.open_dataset(source) if isinstance(source, DatasetRef) else promised(source)
+            repository.open_dataset(source) if isinstance(source, DatasetRef) else _promised(source)
             for source in self.sources
         ]
         if len(opened) == 1 and all(number == 0 for number in self.index):
@@ -75,16 +75,21 @@ def find_calibrations(
     MissingCalibrationError
         Naming what is needed and missing.
     AmbiguousCalibrationError
-        If one exposure takes several, or some take one and others none.
+        If one exposure takes several, or some take one and others none. Those of a graph without
+        inputs may lack a flat, which depends on the filter.
     """
     found: dict[str, Calibration] = {}
     for need in graph.needs:
         if not wanted(need.product, config):
             continue
+        of_light = need.product in _OF_LIGHT
+        # Exposures that are not read only say which calibrations are meant: a flat of their filter
+        # too, whatever they are themselves, if there is one.
+        only_named = not graph.inputs and of_light
         takers = [
             e
             for e in exposures
-            if need.product not in _OF_LIGHT or e.observation_type not in _DARK_TYPES
+            if only_named or not of_light or e.observation_type not in _DARK_TYPES
         ]
         if not takers:
             continue
@@ -92,7 +97,7 @@ def find_calibrations(
         by_exposure = dict(zip([e.exposure for e in takers], sources, strict=True))
         present = {_key(source): source for source in sources if source is not None}
         missing = [id_ for id_, source in by_exposure.items() if source is None]
-        if present and missing:
+        if present and missing and not only_named:
             raise AmbiguousCalibrationError(
                 f"{len(missing)} of {len(takers)} exposures of detector {detector} have no "
                 f"{need.product}, the others take "
@@ -130,11 +135,20 @@ def _sources(
         made.get(e.physical_filter if by_filter else None) for e in exposures
     ]
     rest = [i for i, source in enumerate(sources) if source is None]
-    if rest:
+    # A repository of an older cpflow, not upgraded, has nothing of a type that it does not know.
+    if rest and any(kind.name == product for kind in repository.registry.dataset_types()):
         certified = repository.calibrations(product, [exposures[i] for i in rest], detector, path)
         for i, ref in zip(rest, certified, strict=True):
             sources[i] = ref
     return sources
+
+
+def _promised(product: PlannedProduct) -> Any:
+    """Return a planned product as a calibration that tells its filter, as a finished one does."""
+    dataset = promised(product)
+    if product.physical_filter is None or not hasattr(dataset, "assign_attrs"):
+        return dataset
+    return dataset.assign_attrs(filter=product.physical_filter)
 
 
 def _key(source: Any) -> str:

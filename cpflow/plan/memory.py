@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cpflow.camera import Detector
 
 # What one reduce task may hold unless the user says otherwise. Larger bands read in longer runs,
@@ -10,6 +12,8 @@ from cpflow.camera import Detector
 DEFAULT_TASK_MEMORY = 128 * 2**20
 _LEAST_BANDS, _LEAST_ROWS = 8, 16
 IMAGE_BYTES = 4 + 4 + 2 + 2 + 2
+# Python with numpy, numba and its compiled kernels, dask, xarray and zarr, after a small build.
+INTERPRETER_MEMORY = 380 * 2**20
 # Image, variance and mask of one pixel.
 IMAGE_PIXEL = 4 + 4 + 2
 
@@ -35,6 +39,22 @@ def frame_memory(detector: Detector, *, corrected: bool = False, images: int = 0
         return raw
     pixels = detector.shape[0] * detector.shape[1]
     return raw + pixels * IMAGE_PIXEL * (2 + images)
+
+
+def kept_memory(detector: Detector, measurements: Sequence[str]) -> int:
+    """Return the bytes of what measurements leave, given their names, one for each exposure.
+
+    Overscan models have a number for each row and column of each amplifier. Pixels that look like
+    cosmic rays are a few thousandths of all, at 16 bytes; object masks a bit for each pixel.
+    """
+    rows, columns = detector.imaging_shape
+    amplifiers = len(detector.amplifiers)
+    pixels = amplifiers * rows * columns
+    each = {
+        "measure-readout": amplifiers * (rows + columns) * 8,
+        "measure-cosmic_rays": pixels // 200 * 16,
+    }
+    return sum(each.get(name, pixels // 8) for name in measurements)
 
 
 def band_memory(

@@ -14,7 +14,14 @@ from cpflow.errors import UsageError
 from cpflow.exposure import Exposure, RawFile
 from cpflow.graph import ChainGraph, Graph, Resolved
 from cpflow.plan.lookup import Calibration, identity_of
-from cpflow.plan.memory import IMAGE_BYTES, band_memory, frame_memory, size_text
+from cpflow.plan.memory import (
+    IMAGE_BYTES,
+    INTERPRETER_MEMORY,
+    band_memory,
+    frame_memory,
+    kept_memory,
+    size_text,
+)
 from cpflow.repo import Repository
 from cpflow.stack import Stack
 from cpflow.stack.geometry import assemble
@@ -34,6 +41,8 @@ class Facts:
     bytes_to_read: int
     task_memory: int
     finish_memory: int
+    kept_memory: int
+    """Of all measurements, which wait until the last band is done."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +88,8 @@ class PlannedProduct:
         exposures, detector = len(self.raws), self.detector
         own = {e.exposure for e, _ in self.raws}
         measures = [key.rsplit("-", 2) for key in keys if key.startswith("measure-")]
+        # A pair is two frames.
+        measures += 2 * [key.rsplit("-", 2) for key in keys if key.startswith("pair-")]
         measures = [key for key in measures if int(key[1]) in own]
         whole, height = detector.imaging_shape[0], self.stack.band_rows
         widest = height
@@ -109,6 +120,7 @@ class PlannedProduct:
             finish_memory=rows * columns * (IMAGE_BYTES + 1)
             + 2 * band_memory(detector, 1, height)
             + 4 * rows * columns // max(1, len(detector.amplifiers)),
+            kept_memory=kept_memory(detector, [name for name, _, _ in measures]),
         )
 
     @property
@@ -225,6 +237,18 @@ class Plan:
     def task_memory(self) -> int:
         """Peak memory of the largest task, in bytes."""
         return max(max(p.facts.task_memory, p.facts.finish_memory) for p in self.products)
+
+    def memory(self, tasks_at_once: int) -> int:
+        """Return the bytes that a process needs which runs so many tasks at once.
+
+        The interpreter with its libraries, the tasks, and what the measurements of all exposures
+        of a product leave. Putting a product together is one task, when its others are done.
+        """
+        largest = max(
+            max(tasks_at_once * p.facts.task_memory, p.facts.finish_memory) + p.facts.kept_memory
+            for p in self.products
+        )
+        return INTERPRETER_MEMORY + largest
 
     def run(self, client: Any = None, **options: Any) -> Any:
         """Build the products; see `cpflow.scheduler.run_plan` for the options."""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PRODUCTS = ("defects", "crosstalk")
+PRODUCTS = ("defects", "manual_defects", "crosstalk")
 _NAME = re.compile(r"(\d{4})(\d{2})(\d{2})T(\d{2})(\d{2})(\d{2})\.ecsv", re.ASCII)
 _NAMESPACE = uuid.UUID("5d3c1f60-8a4e-4c55-9a57-6b1f0b0c7e11")
 
@@ -93,7 +93,8 @@ def write_curated(
     NoDataError
         If there is no such file.
     UsageError
-        If a file or directory has a name that means nothing.
+        If a file or directory has a name that means nothing, or the repository is of an older
+        cpflow that did not know such a product.
     ProductError
         If a file cannot be used.
     ConflictError
@@ -107,6 +108,7 @@ def write_curated(
             f"{directory} holds no curated {' or '.join(PRODUCTS)} of {name}",
             hint=f"looked for {name.lower()}/defects/<detector>/YYYYMMDDThhmmss.ecsv",
         )
+    _check_types(repository, files)
     products = [(file, _read(repository, name, file)) for file in files]
     store = repository.store
     key = hashlib.sha256(f"curated\0{target}".encode()).hexdigest()
@@ -146,6 +148,16 @@ def curated_files(repository: Repository, directory: Path, name: str) -> Iterato
             logger.info("%s: passed over, cpflow takes %s", below / other, ", ".join(PRODUCTS))
 
 
+def _check_types(repository: Repository, files: list[CuratedFile]) -> None:
+    known = {kind.name for kind in repository.registry.dataset_types()}
+    unknown = sorted({file.product for file in files} - known)
+    if unknown:
+        raise UsageError(
+            f"{repository.root} was made by an older cpflow and cannot hold {', '.join(unknown)}",
+            hint=f"cpflow doctor {repository.root} --upgrade adds what is new",
+        )
+
+
 def _child(directory: Path, name: str) -> Path | None:
     """Directory of this name, whatever its case."""
     found = (p for p in sorted(directory.iterdir()) if p.name.lower() == name.lower())
@@ -174,13 +186,17 @@ def _series(directory: Path, product: str, detector: int) -> Iterator[CuratedFil
 
 def _read(repository: Repository, instrument: str, file: CuratedFile) -> xr.Dataset:
     detector = repository.detector(instrument, file.detector)
-    if file.product == "defects":
+    if file.product in ("defects", "manual_defects"):
         from cpflow.io.ecsv_defects import read_defects
 
         found: xr.Dataset = read_defects(
-            file.path, instrument=instrument, detector=detector.id, shape=detector.shape
+            file.path,
+            instrument=instrument,
+            detector=detector.id,
+            shape=detector.shape,
+            product=file.product,
         )
-        return found
+        return found.assign_attrs(product=file.product)
     from cpflow.io.ecsv_crosstalk import read_crosstalk
 
     names = [amplifier.name for amplifier in detector.amplifiers]
@@ -197,7 +213,8 @@ def _write(
     from cpflow.io.zarr_product import content_hash
 
     held = _held(repository, report.collection)
-    known = {ref.id: ref for ref in repository.registry.datasets([*PRODUCTS])}
+    types = sorted({file.product for file, _ in products})
+    known = {ref.id: ref for ref in repository.registry.datasets(types)}
     taken = {(ref.run, ref.type, ref.data_id): ref for ref in known.values()}
     base = _base(report.collection)
     new: list[DatasetRef] = []

@@ -29,7 +29,7 @@ def export_product(repository: Repository, ref: DatasetRef, path: Path) -> None:
     UsageError
         If the product has no such layout.
     """
-    if ref.type in ("defects", "crosstalk"):
+    if ref.type in ("defects", "manual_defects", "crosstalk"):
         _export_ecsv(repository, ref, path)
     else:
         export_fits(repository, ref, path)
@@ -43,7 +43,7 @@ def _export_ecsv(repository: Repository, ref: DatasetRef, path: Path) -> None:
         raise UsageError(f"{ref.type} are written as ECSV", hint="name the file .ecsv")
     detector = repository.detector(ref.data_id.instrument, int(ref.data_id.detector or 0))
     meta = {"DET_NAME": detector.name, "CALIB_ID": ref.id, "RUN": ref.run}
-    write = write_defects if ref.type == "defects" else write_crosstalk
+    write = write_crosstalk if ref.type == "crosstalk" else write_defects
     write(path, repository.open_dataset(ref).compute(), meta)
 
 
@@ -52,6 +52,7 @@ def export_fits(repository: Repository, ref: DatasetRef, path: Path) -> None:
 
     The header follows spec 3.5: one CPP_INPUT_i, CPP_INPUT_DATE_i, CPP_INPUT_EXPT_i and
     CPP_INPUT_SCALE_i per exposure, the percentiles of each amplifier, and the times of the product.
+    Binned images come last, each in an HDU named after its variable.
 
     Parameters
     ----------
@@ -75,6 +76,11 @@ def export_fits(repository: Repository, ref: DatasetRef, path: Path) -> None:
         loaded["variance"].values,
         loaded["mask"].values,
         image_header(repository, ref, loaded),
+        further={
+            str(name).upper(): loaded[name].values
+            for name in loaded
+            if str(name).startswith("image_bin")
+        },
     )
 
 

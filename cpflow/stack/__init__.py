@@ -2,12 +2,15 @@
 
 from cpflow.stack.choice import Choice, each
 from cpflow.stack.frame import Context, Failure, Frame, Measurement, Operation, Planes
+from cpflow.stack.pairs import solve_pairs
 from cpflow.stack.stack import Look, Stack, open_stack
+from cpflow.stack.table import Column, tabulate
 from cpflow.stack.tasks import BandStack, Source, halo_of
 
 __all__ = [
     "BandStack",
     "Choice",
+    "Column",
     "Context",
     "Failure",
     "Frame",
@@ -20,4 +23,6 @@ __all__ = [
     "each",
     "halo_of",
     "open_stack",
+    "solve_pairs",
+    "tabulate",
 ]

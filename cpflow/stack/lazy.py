@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cpflow.stack.stack import Stack
 
 
-def _node(label: str, value: Any, token: str) -> Any:
+def node(label: str, value: Any, token: str) -> Any:
     """Return a value as one node of the graph.
 
     Thousands of tasks refer to it by its key. As an argument of each, Dask would walk through it
@@ -40,7 +40,7 @@ def _node(label: str, value: Any, token: str) -> Any:
     return delayed(value, name=f"{label}-{token}", traverse=False)
 
 
-def _shared(
+def shared_values(
     stack: Stack,
     shared: Mapping[str, Any],
     images: Mapping[str, Any],
@@ -57,15 +57,20 @@ def _shared(
     def planes(name: str, dataset: xr.Dataset) -> Any:
         from dask.base import tokenize
 
+        # As unoptimised blocks: as an array Dask would optimise it by itself, and could fuse a
+        # promise (cpflow.plan.promise) into the task that reads it.
         parts = {
-            variable: [(y0, dataset[variable].data[y0:y1]) for y0, y1 in spans]
+            variable: [
+                (y0, dataset[variable].data[y0:y1].to_delayed(optimize_graph=False).tolist())
+                for y0, y1 in spans
+            ]
             for variable in ("image", "variance", "mask")
             if variable in dataset
         }
         # The same rows of a calibration are one task, whoever uses them.
         key = tokenize(dataset["image"].data.name, stack.detector)[:16]
         return delayed(planes_of, pure=False)(
-            _node("detector", stack.detector, key),
+            node("detector", stack.detector, key),
             rows,
             parts,
             dict(dataset["image"].attrs),
@@ -88,7 +93,7 @@ def _choice(values: list[Any], index: tuple[int, ...]) -> Choice:
     return Choice(tuple(values), tuple(index))
 
 
-class _Looks:
+class Looks:
     """The tasks of all measurements and solutions of a stack, in their order.
 
     Their keys follow from what decides them, so that two stacks with the same looks share them
@@ -100,26 +105,26 @@ class _Looks:
 
         self.stack = stack
         first = stack.token_of(0)[:16]
-        self.sources = _node("sources", stack.sources, first)
-        self.detector = _node("detector", stack.detector, first)
+        self.sources = node("sources", stack.sources, first)
+        self.detector = node("detector", stack.detector, first)
         self.measured: list[dict[str, Any]] = [{} for _ in stack.sources]
         self.solved: dict[str, Any] = {}
         whole = range(stack.detector.imaging_shape[0])
         for number, look in enumerate(stack.looks):
             token = stack.token_of(number + 1)[:16]
-            action = _node(look.name, look.action, token)
+            action = node(look.name, look.action, token)
             if look.solves:
                 self.solved[look.name] = delayed(gather, pure=False)(
                     self.sources,
                     self.collected(number),
-                    {**_shared(stack, look.shared, {}, whole), **self.solved},
+                    {**shared_values(stack, look.shared, {}, whole), **self.solved},
                     stack.drop_bad,
                     action,
                     dask_key_name=f"solve-{look.name}-{token}",
                 )
                 continue
-            operations = _node("operations", stack.operations[: look.stage], token)
-            shared = {**_shared(stack, look.shared, look.images, whole), **self.solved}
+            operations = node("operations", stack.operations[: look.stage], token)
+            shared = {**shared_values(stack, look.shared, look.images, whole), **self.solved}
             task = delayed(measure_exposure, pure=False)
             for i, source in enumerate(stack.sources):
                 self.measured[i][look.name] = task(
@@ -144,7 +149,7 @@ class _Looks:
 
 def measurements(stack: Stack) -> Any:
     """Return what is measured of each exposure, as one delayed list of mappings by name."""
-    return _Looks(stack).collected()
+    return Looks(stack).collected()
 
 
 def reduce(
@@ -159,16 +164,16 @@ def reduce(
     if not stack.sources:
         raise NoDataError("there are no exposures to reduce")
     token = tokenize(stack.token, reduction, stack.band_rows)[:16]
-    looks = _Looks(stack)
+    looks = Looks(stack)
     measured = looks.collected()
-    operations = _node("operations", stack.operations, stack.token[:16])
-    step = _node(name, reduction, token)
+    operations = node("operations", stack.operations, stack.token[:16])
+    step = node(name, reduction, token)
     task = delayed(reduce_band, pure=False, nout=len(outputs))
     amplifiers, columns = len(stack.detector.amplifiers), stack.detector.imaging_shape[1]
     blocks: dict[str, list[Any]] = {output: [] for output in outputs}
     for band, rows in enumerate(stack.bands):
         wide = padded(rows, stack.operations, stack.detector)
-        shared = _shared(stack, stack.shared, stack.images, wide)
+        shared = shared_values(stack, stack.shared, stack.images, wide)
         arrays = task(
             looks.sources,
             looks.detector,
@@ -204,8 +209,6 @@ def gather_array(
     """Return the task of `Stack.gather`."""
     import dask.array as da
     import xarray as xr
-    from dask.base import tokenize
-    from dask.delayed import delayed
 
     rows, columns = stack.detector.imaging_shape
     known = {
@@ -215,19 +218,27 @@ def gather_array(
         "x": columns,
         **sizes,
     }
-    token = tokenize(stack.token, extract)[:16]
-    looks = _Looks(stack)
-    whole = range(rows)
-    value = delayed(gather, pure=False)(
+    shape = tuple(known[dim] for dim in dims)
+    value = solved(stack, extract, name)
+    return xr.DataArray(da.from_delayed(value, shape, dtype=np.dtype(dtype)), dims=dims)
+
+
+def solved(stack: Stack, solution: Solution, name: str) -> Any:
+    """Return the task of `Stack.solved`."""
+    from dask.base import tokenize
+    from dask.delayed import delayed
+
+    token = tokenize(stack.token, solution)[:16]
+    looks = Looks(stack)
+    whole = range(stack.detector.imaging_shape[0])
+    return delayed(gather, pure=False)(
         looks.sources,
         looks.collected(),
-        {**_shared(stack, stack.shared, {}, whole), **looks.solved},
+        {**shared_values(stack, stack.shared, {}, whole), **looks.solved},
         stack.drop_bad,
-        _node(f"extract-{name}", extract, token),
+        node(f"extract-{name}", solution, token),
         dask_key_name=f"gather-{name}-{token}",
     )
-    shape = tuple(known[dim] for dim in dims)
-    return xr.DataArray(da.from_delayed(value, shape, dtype=np.dtype(dtype)), dims=dims)
 
 
 def frames(stack: Stack) -> xr.Dataset:
@@ -241,11 +252,11 @@ def frames(stack: Stack) -> xr.Dataset:
     rows, columns = stack.detector.imaging_shape if stack.operations else stack.detector.raw_shape
     shape = (len(stack.detector.amplifiers), rows, columns)
     token = stack.token[:16]
-    looks = _Looks(stack)
+    looks = Looks(stack)
     task = delayed(frame_planes, pure=False, nout=3)
     whole = range(stack.detector.imaging_shape[0])
-    shared = {**_shared(stack, stack.shared, stack.images, whole), **looks.solved}
-    operations = _node("operations", stack.operations, token)
+    shared = {**shared_values(stack, stack.shared, stack.images, whole), **looks.solved}
+    operations = node("operations", stack.operations, token)
     planes: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
     for i, source in enumerate(stack.sources):
         parts = task(

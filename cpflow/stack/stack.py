@@ -245,6 +245,12 @@ class Stack:
 
         return gather_array(self, extract, dims, dtype, name, sizes or {})
 
+    def solved(self, solution: Solution, *, name: str) -> Any:
+        """Return what follows from all measurements as a delayed value; see `solve`."""
+        from cpflow.stack.lazy import solved
+
+        return solved(self, solution, name)
+
     def frames(self) -> xr.Dataset:
         """Return the processed exposures to look at: lazy, one chunk per exposure.
 

@@ -58,17 +58,18 @@ def read_frame(source: Source, detector: Detector, rows: range | None) -> tuple[
             )
             return Frame(image, raw_rows), actual
         except RawError as error:
-            raise _located(error, source) from error
+            raise located(error, source) from error
         except OSError as error:
             if error.errno not in _TRANSIENT or attempt == _ATTEMPTS - 1:
-                raise _located(
-                    RawError(f"cannot be read: {error.strerror or error}"), source
-                ) from (error)
+                raise located(RawError(f"cannot be read: {error.strerror or error}"), source) from (
+                    error
+                )
             time.sleep(0.2 * 4**attempt)
     raise AssertionError("unreachable")
 
 
-def _located(error: RawError, source: Source) -> RawError:
+def located(error: RawError, source: Source) -> RawError:
+    """Return the error with file, exposure and detector named."""
     return RawError(
         error.message,
         file=error.file or source.path,
@@ -110,11 +111,14 @@ def padded(rows: range, operations: Sequence[Operation], detector: Detector) -> 
 def planes_of(
     detector: Detector,
     rows: range,
-    parts: Mapping[str, list[tuple[int, npt.NDArray[Any]]]],
+    parts: Mapping[str, list[tuple[int, list[list[npt.NDArray[Any]]]]]],
     attrs: Mapping[str, Any],
 ) -> Planes:
-    """Turn detector rows of a calibration into the readout frame."""
-    split = {name: split_spans(detector, rows, pieces) for name, pieces in parts.items()}
+    """Turn detector rows of a calibration, in blocks, into the readout frame."""
+    split = {
+        name: split_spans(detector, rows, [(y0, np.block(blocks)) for y0, blocks in pieces])
+        for name, pieces in parts.items()
+    }
     return Planes(split["image"], rows, split.get("variance"), split.get("mask"), attrs)
 
 
@@ -138,7 +142,7 @@ def measure_exposure(
         frame, context = process(source, detector, None, operations, previous, own, wanted)
         return measurement(frame, context)
     except RawError as error:
-        return Failure(source.exposure.exposure, _located(error, source))
+        return Failure(source.exposure.exposure, located(error, source))
     except DataError as error:
         return Failure(source.exposure.exposure, error)
 
@@ -202,13 +206,24 @@ def usable(
         for value in values.values():
             if isinstance(value, Failure):
                 failed[i] = value
-    if len(failed) > drop_bad or len(failed) == len(sources):
+    check_dropped(list(failed.values()), len(sources), drop_bad)
+    return tuple(i for i in range(len(sources)) if i not in failed)
+
+
+def check_dropped(failed: Sequence[Failure], exposures: int, drop_bad: int) -> None:
+    """Refuse if more exposures failed than may be left out, or all of them.
+
+    Raises
+    ------
+    BuildError
+        Listing every exposure that failed.
+    """
+    if failed and (len(failed) > drop_bad or len(failed) == exposures):
         raise BuildError(
-            f"{len(failed)} of {len(sources)} exposures cannot be used",
-            causes=[failure.error for failure in failed.values()],
+            f"{len(failed)} of {exposures} exposures cannot be used",
+            causes=[failure.error for failure in failed],
             hint=f"mend them, or leave them out with --drop-bad {len(failed)}",
         )
-    return tuple(i for i in range(len(sources)) if i not in failed)
 
 
 Reduction = Callable[[BandStack], Mapping[str, npt.NDArray[Any]]]

@@ -10,41 +10,43 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cpflow.camera import Detector
 from cpflow.errors import RawError
 from cpflow.exposure import Exposure
 from cpflow.kernels.cosmic_rays import CosmicRayCriteria, find_cosmic_rays
+from cpflow.kernels.masks import grow
 from cpflow.kernels.planes import BAD, CR
-from cpflow.stack import Context, Frame, Stack
-from cpflow.stack.geometry import assemble_array, split_array
+from cpflow.stack import Choice, Context, Frame, Stack
+from cpflow.stack.geometry import assemble_array, slabs, split_array
+from cpflow.steps.lacosmic import check_installed, lacosmic_mask
 from cpflow.steps.options import CosmicRays
 
 logger = logging.getLogger(__name__)
 
 COSMIC_RAYS = "cosmic_rays"
-PERSISTENT = "persistent_pixels"
+FLAGGED = "cosmic_ray_flags"
 # Fewer exposures cannot tell a hot pixel from two rays at one place.
 _FEW = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Rays:
-    """Pixels of cosmic rays of one exposure, by readout row.
+    """Pixels that look like cosmic rays in one exposure.
 
     Parameters
     ----------
-    amplifier, row, column : array of int32, shape (pixel,)
-        In the readout frame of the imaging boxes, ordered by row.
+    places : array of int64, shape (pixel,)
+        ``(row * amplifiers + amplifier) * columns + column`` in the readout frame of the imaging
+        boxes, ascending: those of a band of rows are side by side.
+    group : array of int32, shape (pixel,)
+        Pixels that touch each other in the detector have the same number, from 0.
+    signal : array of float32, shape (pixel,)
+        Above the median of the image, in its unit; not below zero.
     """
 
-    amplifier: npt.NDArray[np.int32]
-    row: npt.NDArray[np.int32]
-    column: npt.NDArray[np.int32]
-
-    @property
-    def places(self) -> npt.NDArray[np.int64]:
-        """One number for each pixel, the same in every exposure."""
-        row, amplifier = self.row.astype(np.int64), self.amplifier.astype(np.int64)
-        return np.asarray(row * 2**32 + amplifier * 2**20 + self.column, np.int64)
+    places: npt.NDArray[np.int64]
+    group: npt.NDArray[np.int32]
+    signal: npt.NDArray[np.float32]
 
 
 def reject_cosmic_rays(exposures: Stack, options: CosmicRays) -> Stack:
@@ -63,11 +65,20 @@ def reject_cosmic_rays(exposures: Stack, options: CosmicRays) -> Stack:
     Returns
     -------
     Stack
+
+    Raises
+    ------
+    ConfigurationError
+        If the method needs a package that is not installed.
     """
     if not options.enabled:
         return exposures
+    if options.method == "lacosmic":
+        check_installed()
     found = exposures.measure(COSMIC_RAYS, FindCosmicRays(options))
-    return found.solve(PERSISTENT, PersistentPixels(options.persistent)).then(FlagCosmicRays())
+    return found.solve(FLAGGED, TellHotPixels(options.persistent)).then(
+        FlagCosmicRays(options.grow)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +99,28 @@ class FindCosmicRays:
         if frame.variance is None:
             raise ValueError("cosmic rays are found with a variance plane: isr.variance=true")
         options, detector = self.options, context.detector
+        if options.method == "lacosmic":
+            mask = lacosmic_mask(frame, detector, options)
+            too_many = int(np.count_nonzero(mask)) > options.max_pixels
+            if too_many:
+                mask[:] = False
+        else:
+            mask, too_many = self._by_shape(frame, detector)
+        if too_many:
+            text = f"more than {options.max_pixels} pixels look like cosmic rays"
+            if options.too_many == "fail":
+                raise RawError(
+                    text,
+                    hint="look at it: light, or missing defects? "
+                    "cosmic_rays.too_many=warn goes on without rejection on this exposure",
+                )
+            logger.warning("exposure %d: %s; none is rejected", context.exposure.exposure, text)
+        return rays_of(detector, mask, frame.image)
+
+    def _by_shape(self, frame: Frame, detector: Detector) -> tuple[npt.NDArray[np.bool_], bool]:
+        """Return the pixels, and whether there are too many to be believed."""
+        options = self.options
+        assert frame.variance is not None
         found = find_cosmic_rays(
             assemble_array(detector, frame.image),
             assemble_array(detector, frame.variance),
@@ -99,27 +132,43 @@ class FindCosmicRays:
                 star_factor=options.star_factor,
                 iterations=options.iterations,
                 psf_fwhm=options.psf_fwhm,
-                grow=options.grow,
+                # Grown only once hot pixels are told from rays: what grows around them is nothing.
+                grow=0,
                 max_pixels=options.max_pixels,
             ),
         )
-        if found.too_many:
-            text = f"more than {options.max_pixels} pixels look like cosmic rays"
-            if options.too_many == "fail":
-                raise RawError(
-                    text,
-                    hint="look at it: light, or missing defects? "
-                    "cosmic_rays.too_many=warn goes on without rejection on this exposure",
-                )
-            logger.warning("exposure %d: %s; none is rejected", context.exposure.exposure, text)
-        mask = split_array(detector, found.mask, range(detector.imaging_shape[0]))
-        row, amplifier, column = np.nonzero(mask.transpose(1, 0, 2))
-        return Rays(amplifier.astype(np.int32), row.astype(np.int32), column.astype(np.int32))
+        return found.mask, found.too_many
+
+
+def rays_of(
+    detector: Detector, mask: npt.NDArray[np.bool_], image: npt.NDArray[np.float32]
+) -> Rays:
+    """Return the pixels of a mask in the detector frame, with the groups that they form.
+
+    `image` has the shape (amp, y, x) of the readout frame.
+    """
+    from scipy.ndimage import label
+
+    labels, _ = label(mask, np.ones((3, 3), np.int8), output=np.int32)
+    split = split_array(detector, labels, range(detector.imaging_shape[0])).transpose(1, 0, 2)
+    row, amplifier, column = np.nonzero(split)
+    amplifiers, _, columns = image.shape
+    signal = image[amplifier, row, column] - np.median(image)
+    return Rays(
+        (row * amplifiers + amplifier) * columns + column,
+        split[row, amplifier, column] - np.int32(1),
+        np.nan_to_num(np.maximum(signal, 0)),
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class PersistentPixels:
-    """Pixels that look like rays in more than a fraction of the exposures, as sorted `places`."""
+class TellHotPixels:
+    """Tell rays from hot pixels: those are at the same place in most exposures.
+
+    The finder takes a hot pixel for a ray, and sometimes noisy neighbours with it. A group of
+    pixels is therefore no ray if half of its signal or more is where most exposures have one; of a
+    track that crosses a hot pixel, the other pixels stay flagged.
+    """
 
     fraction: float
 
@@ -128,32 +177,64 @@ class PersistentPixels:
         values: Sequence[Mapping[str, Any] | None],
         exposures: Sequence[Exposure],
         shared: Mapping[str, Any],
-    ) -> npt.NDArray[np.int64]:
-        """Return the places; none where there are too few exposures to tell."""
-        found = [item[COSMIC_RAYS].places for item in values if item is not None]
-        if len(found) < _FEW:
-            return np.empty(0, np.int64)
-        places, counts = np.unique(np.concatenate(found), return_counts=True)
-        return places[counts > self.fraction * len(found)]
+    ) -> Choice:
+        """Return the places that are rays, for each exposure; with few exposures all of them."""
+        found = [None if item is None else item[COSMIC_RAYS] for item in values]
+        known = [rays for rays in found if rays is not None]
+        size = max((int(rays.places[-1]) + 1 for rays in known if len(rays.places)), default=0)
+        counts = np.zeros(size, np.uint16)
+        for rays in known:
+            counts[rays.places] += 1
+        often = counts > self.fraction * len(known)
+        if len(known) < _FEW:
+            often[:] = False
+        kept = tuple(
+            np.empty(0, np.int64) if rays is None else _rays_among(rays, often) for rays in found
+        )
+        return Choice(kept, tuple(range(len(kept))))
+
+
+def _rays_among(rays: Rays, often: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    if len(rays.places) == 0:
+        return rays.places
+    hot = often[rays.places]
+    total = np.bincount(rays.group, weights=rays.signal)
+    is_hot = np.bincount(rays.group, weights=rays.signal * hot) >= 0.5 * total
+    return rays.places[~hot & ~is_hot[rays.group]]
 
 
 @dataclass(frozen=True, slots=True)
 class FlagCosmicRays:
-    """Set the plane CR where a whole frame had cosmic rays, and clear BAD (spec 4.2 point 5)."""
+    """Set the plane CR around where a whole frame had rays, and clear BAD (spec 4.2)."""
 
-    halo: int = 0
+    grow: int
+
+    @property
+    def halo(self) -> int:
+        """Rows needed on each side: rays there grow into the frame."""
+        return self.grow
 
     def __call__(self, frame: Frame, context: Context) -> Frame:
         """Flag the pixels that lie in the rows of the frame."""
-        rays: Rays = context.measured[COSMIC_RAYS]
-        first, last = np.searchsorted(rays.row, (frame.rows.start, frame.rows.stop))
-        here = slice(first, last)
+        places: npt.NDArray[np.int64] = context.shared[FLAGGED]
+        amplifiers, _, columns = frame.image.shape
+        row = amplifiers * columns
+        first, last = np.searchsorted(places, (frame.rows.start * row, frame.rows.stop * row))
         if frame.mask is not None:
             frame.mask &= np.uint16(0xFFFF & ~BAD)
-        hit = ~np.isin(rays.places[here], context.shared[PERSISTENT])
-        if hit.any():
-            a, y, x = (part[here][hit] for part in (rays.amplifier, rays.row, rays.column))
-            frame.writable_mask()[a, y - frame.rows.start, x] |= np.uint16(CR)
+        if last == first:
+            return frame
+        y, rest = np.divmod(places[first:last], row)
+        a, x = np.divmod(rest, columns)
+        rays = np.zeros(frame.image.shape, np.bool_)
+        rays[a, y - frame.rows.start, x] = True
+        mask = frame.writable_mask()
+        for slab in slabs(context.detector, frame.rows):
+            grown = grow(slab.gather(context.detector, rays), self.grow, "circular")
+            if grown.any():
+                flags = slab.gather(context.detector, mask)
+                flags[grown] |= np.uint16(CR)
+                slab.scatter(context.detector, flags, mask)
         return frame
 
 
@@ -162,5 +243,6 @@ def cosmic_ray_pixels(
     exposures: Sequence[Exposure],
     shared: Mapping[str, Any],
 ) -> npt.NDArray[np.int64]:
-    """Count the pixels of rays of each exposure; -1 for one that could not be used."""
-    return np.array([-1 if item is None else len(item[COSMIC_RAYS].row) for item in values])
+    """Count the pixels of rays of each exposure, not grown; -1 for one that was left out."""
+    kept = shared[FLAGGED].values
+    return np.array([-1 if item is None else len(kept[i]) for i, item in enumerate(values)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -12,20 +12,21 @@ import numpy.typing as npt
 from cpflow.camera import Detector
 from cpflow.errors import DataError
 from cpflow.exposure import Exposure
-from cpflow.kernels.defect_columns import ColumnRules
 from cpflow.kernels.defect_merge import merge_sources
-from cpflow.kernels.defects import DefectThresholds, edge_frame
-from cpflow.kernels.defects import find_defects as find_in_image
+from cpflow.kernels.defects import Source
 from cpflow.kernels.planes import NO_DATA, SAT
-from cpflow.stack import Context, Frame, Stack
-from cpflow.stack.geometry import assemble_array, split_array
+from cpflow.stack import Choice, Context, Frame, Stack
+from cpflow.stack.geometry import assemble_array
+from cpflow.steps.defect_search import defect_map, search_image
 from cpflow.steps.gathered import dropped_exposures
 from cpflow.steps.options import Defects
+from cpflow.steps.tables import defect_boxes, table
 
 if TYPE_CHECKING:
     import xarray as xr
 
 FOUND = "defects_found"
+MANUAL = "manual_defects"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Found:
     cold: npt.NDArray[np.int64]
 
 
-def find_defects(exposures: Stack, options: Defects) -> xr.Dataset:
+def find_defects(exposures: Stack, options: Defects, manual: Any = None) -> xr.Dataset:
     """Find the defects that exposures have in common; lazy.
 
     Parameters
@@ -56,6 +57,8 @@ def find_defects(exposures: Stack, options: Defects) -> xr.Dataset:
         Biases, darks or flats, signature removed. A defect of any kind of exposure is one; within
         a kind it has to be found in so many of them as `options` say.
     options : Defects
+    manual : xarray.Dataset, Delayed of one, or Choice of those, optional
+        Boxes that are defects whatever the exposures say.
 
     Returns
     -------
@@ -66,6 +69,8 @@ def find_defects(exposures: Stack, options: Defects) -> xr.Dataset:
     import xarray as xr
 
     stack = exposures.measure(FOUND, FindDefects(options))
+    if manual is not None:
+        stack = stack.share(MANUAL, table(manual, defect_boxes))
     merged = stack.gather(
         MergeDefects(options, stack.detector), ("amp", "y", "x"), np.uint8, name="defects"
     )
@@ -93,50 +98,19 @@ class FindDefects:
         """Return the pixels beyond the thresholds, and those of columns that are bad as a whole."""
         detector, options = context.detector, self.options
         kind = context.exposure.observation_type
-        source = cast(Literal["bias", "dark", "flat"], kind if kind in ("bias", "dark") else "flat")
+        source = cast(Source, kind if kind in ("bias", "dark") else "flat")
         mask = assemble_array(detector, frame.writable_mask())
-        found = find_in_image(
+        found = search_image(
+            detector,
             assemble_array(detector, frame.image),
-            _boxes(detector),
             source,
-            thresholds(options),
-            column_rules(options),
+            options,
             usable=(mask & np.uint16(NO_DATA)) == 0,
             saturated=(mask & np.uint16(SAT)) != 0,
-            exposure_time=_seconds(context.exposure),
-            gains=[amplifier.gain for amplifier in detector.amplifiers],
+            units=frame.units,
+            seconds=_seconds(context.exposure),
         )
         return Found(source, np.flatnonzero(found.mask), found.hot, found.cold)
-
-
-def thresholds(options: Defects) -> DefectThresholds:
-    """Return the thresholds that the options mean."""
-    return DefectThresholds(
-        kind=options.threshold,
-        sigma_bright=options.sigma_bright,
-        sigma_dark=options.sigma_dark,
-        dark_current=options.dark_current,
-        bias=options.bias,
-        flat_fraction=options.flat_fraction,
-        border_rows=options.border_rows,
-        border_columns=options.border_columns,
-    )
-
-
-def column_rules(options: Defects) -> ColumnRules:
-    """Return the rules for columns that the options mean."""
-    return ColumnRules(
-        blinking_count=options.blinking_count,
-        blinking_gap=options.blinking_gap,
-        bad_count=options.column_bad_count,
-        saturated_count=options.column_saturated_count,
-        saturated_dilation=options.column_saturated_dilation,
-    )
-
-
-def _boxes(detector: Detector) -> npt.NDArray[np.int64]:
-    boxes = [amplifier.detector_box for amplifier in detector.amplifiers]
-    return np.array([(b.x0, b.y0, b.width, b.height) for b in boxes], np.int64)
 
 
 def _seconds(exposure: Exposure) -> float:
@@ -170,9 +144,11 @@ class MergeDefects:
         if not sources:
             raise DataError("no exposure can be used, so no defects can be found")
         merged = merge_sources(sources, self.options.mode, self.options.fraction)
-        merged |= edge_frame(shape, self.options.edge_rows, self.options.edge_columns)
-        rows = range(self.detector.imaging_shape[0])
-        return split_array(self.detector, merged.astype(np.uint8), rows)
+        manual = shared.get(MANUAL)
+        boxes = manual.values if isinstance(manual, Choice) else [manual]
+        return defect_map(
+            self.detector, merged, [one for one in boxes if one is not None], self.options
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from cpflow.steps.light import CorrectLight
 from cpflow.steps.options import Isr
 from cpflow.steps.readout import MeasureReadout
 from cpflow.steps.repair import Repair
+from cpflow.steps.sky_subtraction import SKY, SKY_SCALE, MeasureSkyScale, SubtractSky, sky_frame
 from cpflow.steps.tables import crosstalk_matrix, defect_boxes, gains, kernel, linearity, table
 
 
@@ -66,6 +67,9 @@ def isr(raw: Stack, calibrations: Mapping[str, Any], options: Isr) -> Stack:
     if options.fringe and _takes(stack, FRINGE):
         stack = stack.apply(FRINGE, _asked(FRINGE, calibrations, "fringe"))
         stack = stack.measure(FRINGE_AMPLITUDE, MeasureFringe()).then(SubtractFringe())
+    if options.sky and _takes(stack, SKY):
+        stack = stack.share(SKY, table(_asked(SKY, calibrations, "sky"), sky_frame))
+        stack = stack.measure(SKY_SCALE, MeasureSkyScale()).then(SubtractSky())
     return stack.then(Repair(options))
 
 

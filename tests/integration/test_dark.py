@@ -99,6 +99,21 @@ def test_cosmic_rays_leave_no_trace(made):
     )
 
 
+def test_cosmic_rays_by_lacosmic_leave_no_trace_either(made):
+    pytest.importorskip("astroscrappy", reason="pip install 'cpflow[lacosmic]'")
+    repo, biases, darks, morphological = made
+    run = repo.plan(
+        "dark",
+        DARK,
+        inputs=("LATISS/raw/all", "u/test/biasGen"),
+        config={"cosmic_rays.method": "lacosmic"},
+    ).run(output_run="u/test/lacosmic")
+    test_cosmic_rays_leave_no_trace((repo, biases, darks, run))
+    test_dark_current_is_unbiased_and_hot_pixels_keep_their_rate((repo, biases, darks, run))
+    assert (run.product["cosmic_ray_pixels"] > 0).any()
+    assert content_hash(run.product) != content_hash(morphological.product)
+
+
 def test_dark_equals_an_independent_build_without_cosmic_rays(made):
     repo, _, darks, _ = made
     run = repo.plan(

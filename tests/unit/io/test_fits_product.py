@@ -94,6 +94,32 @@ def test_planes_of_different_shapes_are_refused(planes, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_further_images_come_back_with_the_unit(planes, tmp_path):
+    small = np.arange(6, dtype=np.float32).reshape(2, 3)
+    small[0, 0] = np.nan
+    path = tmp_path / "a.fits"
+    write_image_fits(
+        path,
+        *planes,
+        {"BUNIT": "adu/s"},
+        further={"IMAGE_BIN8": small, "IMAGE_BIN64": small[:1, :1]},
+        image_header={"CRPIX1": 1.0, "CUNIT1": "mm"},
+    )
+    with fits.open(path, checksum=True) as hdus:
+        assert [hdu.name for hdu in hdus[1:]] == [
+            "IMAGE", "MASK", "VARIANCE", "IMAGE_BIN8", "IMAGE_BIN64"
+        ]  # fmt: skip
+        np.testing.assert_array_equal(hdus["IMAGE_BIN8"].data, small)
+        assert hdus["IMAGE_BIN8"].data.dtype.newbyteorder("=") == np.float32
+        assert hdus["IMAGE_BIN64"].data.shape == (1, 1)
+        assert hdus["IMAGE_BIN64"].header["BUNIT"] == "adu/s"
+        assert (hdus["IMAGE"].header["CRPIX1"], hdus["IMAGE"].header["CUNIT1"]) == (1.0, "mm")
+        assert "CRPIX1" not in hdus["IMAGE_BIN8"].header
+    for further in ({"MASK": small}, {"LINE": small[0]}):
+        with pytest.raises(ProductError, match="one more image"):
+            write_image_fits(path, *planes, {}, further=further)
+
+
 def test_a_keyword_that_fits_cannot_hold_is_named(planes, tmp_path):
     with pytest.raises(ProductError, match="keyword 'BAD=KEY'"):
         write_image_fits(tmp_path / "a.fits", planes[0], None, None, {"BAD=KEY": 1})

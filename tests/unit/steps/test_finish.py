@@ -8,9 +8,9 @@ import xarray as xr
 
 from cpflow.camera import Amplifier, Box, Detector, Source
 from cpflow.errors import ProductError
-from cpflow.kernels.planes import BAD
+from cpflow.kernels.planes import BAD, INTRP, NO_DATA
 from cpflow.products import BIAS
-from cpflow.steps.finish import fill_without_data, finish_image
+from cpflow.steps.finish import bin_good_pixels, fill_without_data, finish_image
 
 
 def detector():
@@ -91,3 +91,63 @@ def test_a_product_that_breaks_its_specification_is_refused(change, message):
     BIAS.check(product, values=True)
     with pytest.raises(ProductError, match=message):
         BIAS.check(change(product), values=True)
+
+
+def simple_block_means(image, mask, factor):
+    """Independent: one block at a time, in float64."""
+    rows, columns = -(-image.shape[0] // factor), -(-image.shape[1] // factor)
+    out = np.full((rows, columns), np.nan)
+    for j, i in np.ndindex(rows, columns):
+        block = np.s_[j * factor : (j + 1) * factor, i * factor : (i + 1) * factor]
+        values = image[block][(mask[block] & (BAD | NO_DATA)) == 0]
+        if len(values):
+            out[j, i] = values.astype(np.float64).mean()
+    return out
+
+
+# More rows than the 512 that are binned at once, borders that are no multiple of a block, and a
+# detector smaller than one block.
+@pytest.mark.parametrize("shape", [(1030, 70), (512, 64), (250, 254), (5, 3)])
+@pytest.mark.parametrize("factor", [8, 64])
+def test_binned_images_are_plain_means_of_good_pixels(shape, factor):
+    rng = np.random.default_rng(3)
+    image = rng.normal(1000, 30, shape).astype(np.float32)
+    mask = rng.choice(np.array([0, 0, BAD, NO_DATA, INTRP], np.uint16), shape)
+    image[(mask & BAD) != 0] = 1e6
+    image[(mask & NO_DATA) != 0] = 0
+    mask[:8, :8] |= np.uint16(BAD)
+    before = image.copy(), mask.copy()
+    binned = bin_good_pixels(image, mask, factor)
+    assert binned.dtype == np.float32
+    # Half a step of float32.
+    np.testing.assert_allclose(binned, simple_block_means(image, mask, factor), rtol=6e-8)
+    assert np.isnan(binned[0, 0]) == (factor == 8 or shape == (5, 3))
+    for now, then in zip((image, mask), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
+def test_only_known_binnings():
+    with pytest.raises(ValueError, match="not by 16"):
+        bin_good_pixels(np.zeros((4, 4), np.float32), np.zeros((4, 4), np.uint16), 16)
+
+
+def test_a_finished_image_has_binned_ones_without_what_was_filled():
+    image = np.full((4, 10), 7, np.float32)
+    image[0, :5] = np.nan
+    image[3] = 9
+    product = xr.Dataset(
+        {
+            "image": (("y", "x"), image, {"units": "adu"}),
+            "variance": (("y", "x"), np.ones_like(image), {"units": "adu2"}),
+            "mask": (("y", "x"), np.zeros((4, 10), np.uint16), {"units": "1"}),
+        }
+    )
+    out = finish_image(product, detector(), (50.0,))
+    assert (out["image_bin8"].dims, out["image_bin64"].dims) == (("y8", "x8"), ("y64", "x64"))
+    assert out["image_bin8"].attrs["units"] == "adu"
+    # 8 columns: 3 good pixels in the first row, 16 of the middle ones, 8 of the last.
+    np.testing.assert_allclose(
+        out["image_bin8"], [[(19 * 7 + 8 * 9) / 27, (6 * 7 + 2 * 9) / 8]], rtol=6e-8
+    )
+    np.testing.assert_allclose(out["image_bin64"], [[(25 * 7 + 10 * 9) / 35]], rtol=6e-8)
+    BIAS.check(out, values=True)

@@ -1,0 +1,17 @@
+"""Crosstalk: what bright stars leave in the other amplifiers at the same time of the readout."""
+
+from cpflow import GraphConfig, Isr, Select, isr
+from cpflow.steps import CrosstalkMeasure, measure_crosstalk
+
+INPUTS = {"raw": Select(observation_type="science")}
+NEEDS = ("bias", "dark?", "defects?", "linearizer?", "ptc?")
+PRODUCT = "crosstalk"
+
+
+class Config(GraphConfig):
+    isr: Isr = Isr(bias=True, crosstalk=False, linearize=False, interpolate=False, variance=False)
+    crosstalk: CrosstalkMeasure = CrosstalkMeasure()
+
+
+def build(raw, calibrations, config):
+    return measure_crosstalk(isr(raw, calibrations, config.isr), config.crosstalk)
