@@ -344,6 +344,8 @@ BFK = ProductSpec(
         Variable("kernel", ("amp", *_KERNEL), "float64", ("1/electron",)),
         Variable("detector_kernel", _KERNEL, "float64", ("1/electron",), finite=True),
         Variable("detector_kernel_error", _KERNEL, "float64", ("1/electron",), True),
+        Variable("detector_valid", (), "bool"),
+        Variable("detector_reason", (), "text", (), True),
         Variable("valid", ("amp",), "bool"),
         _REASON,
     ),

@@ -27,6 +27,7 @@ PAGE_NAMES = {
     "cpFlat": "flat",
     "cpFlatSingleChip": "flat",
     "cpFringe": "fringe",
+    "cpSky": "sky",
     "cpSkySolve": "sky",
     "cpBfkSolve": "bfk",
     "findDefects": "defects",

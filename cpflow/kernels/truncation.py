@@ -30,12 +30,33 @@ def clipped_stdev_of_normal(clip: float = 3.0, iterations: int = 3) -> float:
     return stdev
 
 
+def row_level_variance(fit_type: str, columns: int) -> float:
+    """Return the variance of a row's level, for pixels of unit variance: noise that it adds.
+
+    That of a mean of n is 1/n; that of a median tends to pi/(2n), and is pi/(2(n + 0.57)) for few
+    pixels, or pi/(2(n + 1.36)) for an even number.
+
+    Parameters
+    ----------
+    fit_type : str
+        Of `cpflow.kernels.overscan`; those that are not per row add nothing noticeable.
+    columns : int
+        Overscan columns used.
+    """
+    if fit_type not in ("MEDIAN_PER_ROW", "MEAN_PER_ROW"):
+        return 0.0
+    if columns < 3:
+        return math.nan
+    more = 1.36 if columns % 2 == 0 else math.pi / 2 - 1
+    of_median = math.pi / (2 * (columns + more))
+    return of_median if fit_type == "MEDIAN_PER_ROW" else 1 / columns
+
+
 def row_subtraction_factor(fit_type: str, columns: int) -> float:
     """Return the noise that is left when a row's level is taken from the same pixels.
 
     The covariance of one of n pixels of unit variance with their mean or median T is 1/n, so x - T
-    keeps 1 - 2/n + var(T) of the variance. That of a mean is 1/n; that of a median tends to
-    pi/(2n), and is pi/(2(n + 0.57)) for few pixels, or pi/(2(n + 1.36)) for an even number.
+    keeps 1 - 2/n + var(T) of the variance (`row_level_variance`).
 
     Parameters
     ----------
@@ -53,7 +74,4 @@ def row_subtraction_factor(fit_type: str, columns: int) -> float:
         return 1.0
     if columns < 3:
         return math.nan
-    more = 1.36 if columns % 2 == 0 else math.pi / 2 - 1
-    of_median = math.pi / (2 * (columns + more))
-    variance = of_median if fit_type == "MEDIAN_PER_ROW" else 1 / columns
-    return math.sqrt(1 - 2 / columns + variance)
+    return math.sqrt(1 - 2 / columns + row_level_variance(fit_type, columns))

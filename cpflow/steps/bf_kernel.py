@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ from cpflow.steps.tables import table
 
 if TYPE_CHECKING:
     import xarray as xr
+
+logger = logging.getLogger(__name__)
 
 _KERNEL = ("kernel_x", "kernel_y")
 
@@ -36,7 +39,7 @@ def solve_kernels(detector: Detector, ptc: Any, options: BfKernel) -> xr.Dataset
     -------
     xarray.Dataset
         `kernel` (amp, kernel_x, kernel_y) and `detector_kernel`, in 1/electron, the middle at the
-        centre; x runs along rows.
+        centre; x runs along rows. One that is not valid is there to look at: it is not applied.
     """
     value = table(ptc, SolveKernels(options, detector.amplifier_names))
     units = {"units": "1/electron"}
@@ -47,6 +50,8 @@ def solve_kernels(detector: Detector, ptc: Any, options: BfKernel) -> xr.Dataset
         "pre_kernel": Column(("amp", *_KERNEL), np.float64, units),
         "detector_kernel": Column(_KERNEL, np.float64, units),
         "detector_kernel_error": Column(_KERNEL, np.float64, units),
+        "detector_valid": Column((), np.bool_, {}),
+        "detector_reason": Column((), "U160", {}),
         "valid": Column(("amp",), np.bool_, {}),
         "reason": Column(("amp",), "U160", {}),
         "total": Column(("amp",), np.float64, units),
@@ -81,6 +86,12 @@ class SolveKernels:
                 f"kernel of {options.side} is wanted",
                 hint=f"-c kernel.side={ptc.sizes['lag_x']}, or measure it again with ptc.max_lag",
             )
+        if options.method == "a_matrix" and not np.isfinite(ptc["a"].values[..., 1:, 1:]).any():
+            raise DataError(
+                f"the photon transfer curve ({ptc.attrs.get('fit_type')}) has no coefficients of "
+                "neighbours to make a kernel of",
+                hint="measure it with ptc.fit_type=FULLCOVARIANCE, or -c kernel.method=average",
+            )
         amplifiers = [_covariances(ptc, a, options) for a in range(ptc.sizes["amp"])]
         ignored = [self.names.index(n) for n in options.ignored_amplifiers if n in self.names]
         single = [self._solve(amplifier) for amplifier in amplifiers]
@@ -94,7 +105,7 @@ class SolveKernels:
             )
         pooled = solve_bf_kernel(good, **self._arguments())
         if not pooled.valid:
-            raise DataError(f"the kernel of the detector is not valid: {pooled.reason}")
+            logger.warning("the kernel of the detector is not valid: %s", pooled.reason)
         return {
             "kernel": np.array([k.kernel for k in single]),
             "kernel_error": np.array([k.kernel_errors for k in single]),
@@ -104,6 +115,8 @@ class SolveKernels:
             "total": np.array([k.total for k in single]),
             "detector_kernel": pooled.kernel,
             "detector_kernel_error": pooled.kernel_errors,
+            "detector_valid": np.array(pooled.valid),
+            "detector_reason": np.array(pooled.reason),
         }
 
     def _solve(self, amplifier: AmplifierCovariances) -> BrighterFatterKernel:

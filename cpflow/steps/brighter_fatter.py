@@ -28,6 +28,7 @@ BRIGHTER_FATTER = "brighter_fatter"
 KERNEL = "bfk"
 # Products have kernels of 17 or 21 pixels; the derivatives reach one more.
 KERNEL_HALF = 10
+_KERNEL_SIDE = 2 * KERNEL_HALF + 1
 _DOUBTFUL = BAD | SAT | NO_DATA | UNMASKEDNAN
 
 
@@ -51,14 +52,17 @@ class MeasureConvergence:
         gains = _factors(frame, context)
         electrons = frame.image * gains[:, None, None]
         image = assemble_array(context.detector, electrons)
-        doubtful = _doubtful(frame, self.options)
+        doubtful = _doubtful(frame)
         if doubtful is not None:
             _bridge(image, assemble_array(context.detector, doubtful))
         kernel = context.shared[KERNEL]
-        if kernel.shape[0] // 2 > KERNEL_HALF:
+        if max(kernel.shape) > _KERNEL_SIDE or any(
+            n > most for n, most in zip(kernel.shape, context.detector.shape, strict=True)
+        ):
             raise ProductError(
-                f"the brighter-fatter kernel has {kernel.shape[0]} pixels, "
-                f"{2 * KERNEL_HALF + 1} at most can be applied"
+                f"the brighter-fatter kernel has {kernel.shape[0]} x {kernel.shape[1]} pixels; as "
+                f"many as the detector has, and {_KERNEL_SIDE} x {_KERNEL_SIDE}, are the most that "
+                "can be applied"
             )
         found = converge(
             image,
@@ -86,9 +90,13 @@ class CorrectBrighterFatter:
 
     @property
     def halo(self) -> int:
-        """Rows that the last pass draws on, if all passes are needed, and that masks grow by."""
+        """Rows that the last pass draws on, if all passes are needed, and that masks grow by.
+
+        No less than make a single row as high as a kernel.
+        """
         passes = self.options.brighter_fatter_iterations
-        return passes * (KERNEL_HALF + 1) + self.options.brighter_fatter_grow
+        reach = max(passes * (KERNEL_HALF + 1), 2 * KERNEL_HALF)
+        return reach + self.options.brighter_fatter_grow
 
     def __call__(self, frame: Frame, context: Context) -> Frame:
         """Correct a trimmed frame in place."""
@@ -96,7 +104,11 @@ class CorrectBrighterFatter:
         done: Convergence = context.measured[BRIGHTER_FATTER]
         gains = _factors(frame, context)[:, None, None]
         electrons = frame.image * gains
-        doubtful = _doubtful(frame, self.options)
+        doubtful = _doubtful(frame)
+        if self.options.nan_mask:
+            unknown = ~np.isfinite(frame.image)
+            if unknown.any():
+                frame.writable_mask()[unknown] |= np.uint16(UNMASKEDNAN)
         detector = context.detector
         correction = np.zeros_like(frame.image)
         for slab in slabs(detector, frame.rows):
@@ -143,10 +155,11 @@ def _factors(frame: Frame, context: Context) -> npt.NDArray[np.float32]:
     return gains_of(context).astype(np.float32)
 
 
-def _doubtful(frame: Frame, options: Isr) -> npt.NDArray[np.bool_] | None:
-    if frame.mask is None:
-        return None
-    found = (frame.mask & np.uint16(_DOUBTFUL)) != 0
+def _doubtful(frame: Frame) -> npt.NDArray[np.bool_] | None:
+    # What is not a number is flagged only later, and would spread by half a kernel in each pass.
+    found = ~np.isfinite(frame.image)
+    if frame.mask is not None:
+        found |= (frame.mask & np.uint16(_DOUBTFUL)) != 0
     return found if found.any() else None
 
 

@@ -154,14 +154,12 @@ class CombineBand:
                 _check_no_data(band)
         variance = band.variance() if count < options.input_variance_below else None
         combined = self._statistic(band, scale, variance)
-        common = common_variance(band, combined.image, scale, self.units)
+        averaged = None if variance is None else combined.used
+        common = common_variance(band, combined.image, scale, self.units, averaged)
         if common is not None:
-            if variance is not None:
-                # Each of the variances averaged here has its share of it.
-                common *= 1 - 1 / np.maximum(combined.used, 1).astype(np.float32)
             combined.variance[...] += common
         if variance is None:
-            _variance_of_single_inputs(band, combined, scale, bits(options.mask))
+            _variance_of_single_inputs(band, combined, scale, bits(options.mask) | VIGNETTED)
         mask = combined.mask
         if options.censor_mask:
             mask = mask & np.uint16(bits([options.no_good_pixels]))

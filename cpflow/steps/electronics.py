@@ -126,7 +126,9 @@ def _subtract_crosstalk(frame: Frame, context: Context, options: Isr) -> None:
     matrix: CrosstalkMatrix = context.shared["crosstalk"]
     c, q = matrix.coefficients, matrix.quadratic
     if matrix.units == "electron":
-        c, q = convert_coefficients(c, q, gains_of(context), "adu")
+        # As they were measured: for one that was not, the conversion takes the median of others.
+        gains = context.shared.get(GAINS)
+        c, q = convert_coefficients(c, q, gains_of(context) if gains is None else gains, "adu")
     ghosts = None
     if options.crosstalk_mask is not None:
         ghosts = mask_bright_sources(frame.image, c, options.crosstalk_mask, matrix.valid)

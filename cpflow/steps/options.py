@@ -237,8 +237,9 @@ class Sky(Options):
     """How often the model is mended until its superpixels have the means that were measured. 0 is
     the reference, whose model has half the slope of the sky where there is one detector."""
     scale_from: Literal["measured", "filled"] = "measured"
-    """The level of an exposure is the median of the superpixels that were measured, or, as in the
-    reference, of all, those that are extrapolated included."""
+    """The level of an exposure is the mean of the superpixels that were measured, or, as in the
+    reference, the median of all, those that are extrapolated included: with one detector it takes
+    the slope of the sky for its level."""
     by_type: bool = False
     """Detectors of one type have a model of their own."""
     binning: int = Field(64, ge=1)
@@ -350,7 +351,10 @@ class Linearity(Options):
 class BfKernel(Options):
     """Brighter-fatter kernel (spec electro-optical 3.1)."""
 
-    method: Literal["average", "quadratic", "a_matrix", "covariance_model"] = "average"
+    method: Literal["average", "quadratic", "a_matrix", "covariance_model"] = "a_matrix"
+    """From the fitted coefficients a, for which the curve is fitted with FULLCOVARIANCE. The
+    reference averages covariances over squared flux, which has the higher orders in it: with flats
+    up to 110,000 electrons it is a tenth too small."""
     side: int = Field(8, ge=3, le=10)
     """Lags of the kernel along either axis."""
     clip: float = Field(5.0, gt=0)

@@ -72,8 +72,9 @@ def measure_ptc(flats: Stack, options: Ptc) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        Per amplifier gain, noise, and the matrices a, b and noise, indexed [lag in x, lag in y] (x
-        along rows); per pair means, variances and covariances, and which were used.
+        Per amplifier gain, read noise (without what the overscan's own noise adds to each pixel;
+        that is in the noise matrix), and the matrices a, b and noise, indexed [lag in x, lag in y]
+        (x along rows); per pair means, variances and covariances, and which were used.
 
     Raises
     ------
@@ -157,11 +158,15 @@ def flux_of(exposure: Exposure, keyword: str) -> float:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredPair:
-    """One pair: each amplifier's measurement, its overscan noise and level in adu."""
+    """One pair: each amplifier's measurement, its overscan noise and level in adu.
+
+    `level_variance` is the part of the noise that the subtracted overscan added (`Readout`).
+    """
 
     amplifiers: tuple[PairMeasurement, ...]
     noise: npt.NDArray[np.float64]
     level: npt.NDArray[np.float64]
+    level_variance: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +201,7 @@ class MeasurePair:
             tuple(measured),
             0.5 * (readouts[0].noise + readouts[1].noise),
             0.5 * (readouts[0].mean + readouts[1].mean),
+            readouts[0].level_variance,
         )
 
 
@@ -241,7 +247,12 @@ class FitCurves:
             )
             for a in range(len(columns["mean"]))
         ]
-        return {**columns, **_fitted(fits, self.options.max_lag)}
+        columns |= _fitted(fits, self.options.max_lag)
+        # The noise of a pixel has that of its row's overscan in it: 1.2 % with 64 columns.
+        added = np.nan_to_num(known[0].level_variance)
+        for name in ("noise", "noise_error"):
+            columns[name] = columns[name] / np.sqrt(1 + added)
+        return columns
 
 
 def fit_options(options: Ptc) -> FitOptions:

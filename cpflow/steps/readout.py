@@ -12,7 +12,11 @@ from cpflow.camera import Amplifier, Box, Detector
 from cpflow.errors import RawError
 from cpflow.kernels.overscan import OverscanFit, OverscanModel, fit_overscan
 from cpflow.kernels.parallel_overscan import fit_parallel_overscan
-from cpflow.kernels.truncation import clipped_stdev_of_normal, row_subtraction_factor
+from cpflow.kernels.truncation import (
+    clipped_stdev_of_normal,
+    row_level_variance,
+    row_subtraction_factor,
+)
 from cpflow.stack import Context, Frame
 from cpflow.steps.options import Isr
 
@@ -35,6 +39,9 @@ class Readout:
         64 columns); NaN without overscan.
     bad : array of bool, shape (amp,)
         All imaging pixels are saturated or suspect.
+    level_variance : array of float64, shape (amp,)
+        Noise that the subtraction of a row's level adds to its pixels, as a fraction of the
+        variance of the read noise.
     """
 
     level: npt.NDArray[np.float64]
@@ -42,6 +49,7 @@ class Readout:
     mean: npt.NDArray[np.float64]
     noise: npt.NDArray[np.float64]
     bad: npt.NDArray[np.bool_]
+    level_variance: npt.NDArray[np.float64]
 
 
 def saturation_levels(
@@ -81,6 +89,7 @@ class MeasureReadout:
         mean = np.full(count, np.nan)
         noise = np.full(count, np.nan)
         bad = np.zeros(count, bool)
+        added = np.zeros(count)
         saturation, suspect = saturation_levels(detector, self.options)
         for a, amplifier in enumerate(detector.amplifiers):
             raw = frame.image[a]
@@ -100,11 +109,12 @@ class MeasureReadout:
             level[a] = model.level[index]
             mean[a] = model.mean
             noise[a] = model.residual_stdev / self._noise_factor(amplifier)
+            added[a] = row_level_variance(self.options.overscan.fit_type, self._columns(amplifier))
             if self.options.parallel_overscan.enabled and not amplifier.parallel_overscan.empty:
                 parallel[a] = self._parallel(raw, amplifier, model.level, box)
         if bad.all():
             raise RawError("all pixels of all amplifiers are saturated")
-        return Readout(level, parallel, mean, noise, bad)
+        return Readout(level, parallel, mean, noise, bad, added)
 
     def _rows_of(self, amplifier: Amplifier) -> Box:
         """Return the serial overscan region, extended over the parallel rows if asked for."""
@@ -117,9 +127,14 @@ class MeasureReadout:
 
     def _noise_factor(self, amplifier: Amplifier) -> float:
         """Return how much too low the clipped residual of the overscan is as a read noise."""
+        fit_type = self.options.overscan.fit_type
+        factor = row_subtraction_factor(fit_type, self._columns(amplifier))
+        return clipped_stdev_of_normal() * factor
+
+    def _columns(self, amplifier: Amplifier) -> int:
+        """Return how many overscan columns are used."""
         options = self.options.overscan
-        columns = amplifier.serial_overscan.width - options.leading - options.trailing
-        return clipped_stdev_of_normal() * row_subtraction_factor(options.fit_type, columns)
+        return amplifier.serial_overscan.width - options.leading - options.trailing
 
     def _serial(
         self, raw: npt.NDArray[Any], amplifier: Amplifier, saturation: float

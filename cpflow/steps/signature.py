@@ -54,6 +54,11 @@ def isr(raw: Stack, calibrations: Mapping[str, Any], options: Isr) -> Stack:
     """
     if any(isinstance(operation, RemoveSignature) for operation in raw.operations):
         raise ConfigurationError("the instrument signature of these exposures is removed already")
+    if options.vignette.enabled and not raw.detector.pixel_size_mm > 0:
+        raise ConfigurationError(
+            f"isr.vignette is on, but detector {raw.detector.id} has no pixel size in mm",
+            hint="say it in the instrument file, or -c isr.vignette.enabled=false",
+        )
     stack = raw.measure(READOUT, MeasureReadout(options))
     stack = _with_electronics(stack, calibrations, options).then(RemoveSignature(options))
     if options.brighter_fatter:

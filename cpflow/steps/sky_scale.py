@@ -157,5 +157,6 @@ def _level(
         return None
     means = np.divide(sums, counts, where=seen, out=np.full(sums.shape, np.nan))
     levels = refine_levels(means, plane.weights, options.interpolation, options.refinements)
-    chosen = levels if options.scale_from == "filled" else means[seen]
-    return SkyLevel(levels, float(np.median(chosen)))
+    if options.scale_from == "filled":
+        return SkyLevel(levels, float(np.median(levels)))
+    return SkyLevel(levels, float(sums[seen].sum() / counts[seen].sum()))

@@ -7,7 +7,6 @@ exposure and stay: nobody wants an instrument's signature to have the sky in it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,6 @@ import numpy.typing as npt
 
 from cpflow.camera import Detector
 from cpflow.errors import ProductError, RawError
-from cpflow.exposure import Exposure
 from cpflow.kernels.background import bin_edges, bin_statistics
 from cpflow.kernels.bin_interpolation import interpolate_bins
 from cpflow.kernels.planes import bits
@@ -164,12 +162,3 @@ class SubtractSky:
         ]
         frame.image -= np.float32(scale) * split_spans(context.detector, frame.rows, parts)
         return frame
-
-
-def sky_levels(
-    values: Sequence[Mapping[str, Any] | None],
-    exposures: Sequence[Exposure],
-    shared: Mapping[str, Any],
-) -> npt.NDArray[np.float64]:
-    """Return the level of the sky in each exposure; NaN for one that was left out."""
-    return np.array([np.nan if item is None else item[SKY_SCALE] for item in values])

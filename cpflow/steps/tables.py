@@ -90,5 +90,15 @@ def kernel(bfk: xr.Dataset) -> npt.NDArray[np.float64]:
     """Return the brighter-fatter kernel of a detector for images, indexed [y, x], 1/electron.
 
     Products are indexed [x, y] (spec electro-optical 3.3).
+
+    Raises
+    ------
+    ProductError
+        If the kernel is not valid.
     """
+    if "detector_valid" in bfk and not bool(bfk["detector_valid"].values):
+        raise ProductError(
+            f"the brighter-fatter kernel is not valid: {bfk['detector_reason'].values}",
+            hint="make it from more flats, or -c isr.brighter_fatter=false",
+        )
     return np.ascontiguousarray(np.asarray(bfk["detector_kernel"].values, np.float64).T)

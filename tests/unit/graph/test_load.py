@@ -38,7 +38,8 @@ def test_the_shipped_bias_is_found():
     graph = load_graph("bias")
     assert graph.product == "bias"
     assert graph.inputs["raw"].where == "(exposure.observation_type = 'bias')"
-    assert [(need.product, need.optional) for need in graph.needs] == [("defects", True)]
+    needs = [(need.product, need.optional) for need in graph.needs]
+    assert needs == [("defects", True), ("ptc", True)]
     assert graph.title.startswith("Master bias")
 
 
