@@ -238,6 +238,7 @@ MANUAL_DEFECTS = ProductSpec(
     ),
 )
 _AMPS = ("source_amp", "target_amp")
+_BETWEEN = ("source_detector", "other_amp", "target_amp")
 _RATIO, _PER_COUNT = ("adu/adu", "electron/electron"), ("1/adu", "1/electron")
 CROSSTALK = ProductSpec(
     "crosstalk",
@@ -250,6 +251,9 @@ CROSSTALK = ProductSpec(
         Variable("counts", _AMPS, "int64", ("1",), True, meaning="ratios that were averaged"),
         Variable("quadratic", _AMPS, "float64", _PER_COUNT, True, meaning="q of the same"),
         Variable("quadratic_errors", _AMPS, "float64", _PER_COUNT, True),
+        Variable("between", _BETWEEN, "float64", _RATIO, True, meaning="c of other detectors"),
+        Variable("between_errors", _BETWEEN, "float64", _RATIO, True, meaning="standard errors"),
+        Variable("between_valid", _BETWEEN, "bool", ("1",), True),
         Variable("n_ratios", ("exposure",), "int64", ("1",), True, meaning="ratios it gave"),
         Variable("dropped", ("exposure",), "bool", (), True, meaning="left out by --drop-bad"),
     ),
@@ -350,12 +354,46 @@ BFK = ProductSpec(
         _REASON,
     ),
 )
+_OF_EDGE = ("exposure", "amp")
+_REGISTER = {
+    "inefficiency": ("1", "fraction left behind by each serial transfer: the global CTI"),
+    "drift_scale": ("1", "local offset: fraction of a signal added to the pixels after it"),
+    "drift_decay": ("pixel", "over which the local offset falls by a factor e"),
+    "trap_size": ("electron", "charge that the trap holds at most"),
+    "trap_signal": ("electron", "charge of a pixel that fills it to 1 - 1/e"),
+    "trap_decay": ("pixel", "over which the trap releases 1 - 1/e of its charge"),
+}
+CTI = ProductSpec(
+    "cti",
+    _DETECTOR,
+    (
+        *(Variable(n, ("amp",), "float64", (u,), meaning=m) for n, (u, m) in _REGISTER.items()),
+        *(Variable(f"{n}_error", ("amp",), "float64", (u,)) for n, (u, _) in _REGISTER.items()),
+        _REASON,
+        *_of_amp({"turnoff": "electron", "chi2": "1"}, optional=True),
+        *(
+            Variable(name, _OF_EDGE, "float64", (units,), meaning=meaning)
+            for name, units, meaning in (
+                ("last_column", "electron", "signal of the last imaging column"),
+                ("last_row", "electron", "signal of the last imaging row"),
+                ("serial_cti", "1", "extended-pixel edge response"),
+                ("serial_cti_error", "1", ""),
+                ("parallel_cti", "1", "the same in the parallel overscan"),
+                ("parallel_cti_error", "1", ""),
+            )
+        ),
+        Variable("profile", (*_OF_EDGE, "column"), "float64", ("electron",), meaning="overscan"),
+        Variable("profile_error", (*_OF_EDGE, "column"), "float64", ("electron",)),
+        Variable("used", _OF_EDGE, "bool", meaning="whether an exposure was fitted"),
+        Variable("dropped", ("exposure",), "bool", (), True, meaning="left out by --drop-bad"),
+    ),
+)
 
 SPECS: Mapping[str, ProductSpec] = {
     spec.name: spec
     for spec in (
         *(BIAS, DARK, FLAT, FRINGE, SKY),
-        *(DEFECTS, MANUAL_DEFECTS, CROSSTALK, LINEARIZER, PTC, BFK),
+        *(DEFECTS, MANUAL_DEFECTS, CROSSTALK, LINEARIZER, PTC, BFK, CTI),
     )
 }
 

@@ -13,5 +13,8 @@ class Config(GraphConfig):
     crosstalk: CrosstalkMeasure = CrosstalkMeasure()
 
 
-def build(raw, calibrations, config):
-    return measure_crosstalk(isr(raw, calibrations, config.isr), config.crosstalk)
+def build_together(raws, calibrations, config):
+    exposures = {
+        detector: isr(raws[detector], calibrations[detector], config.isr) for detector in raws
+    }
+    return measure_crosstalk(exposures, config.crosstalk)

@@ -28,8 +28,9 @@ def command(
 ) -> None:
     """Write a product as one file.
 
-    Images become FITS: image, variance, mask, and their inputs in the header. Defects and crosstalk
-    become ECSV tables.
+    Images become FITS: image, variance, mask, and their inputs in the header. Photon transfer
+    curves, linearizers and brighter-fatter kernels become FITS tables, defects and crosstalk ECSV
+    tables.
     """
     from cpflow.repo import Repository
     from cpflow.repo.export import export_product

@@ -197,22 +197,67 @@ def measure_ratios(
     target holds the crosstalk of the sky, so that with a source that keeps its sky coefficients
     come out low by sky/source.
     """
-    if most < 1:
-        raise ValueError(f"{most} ratios cannot be kept")
-    victim = source if target is None else target
-    if victim.image.shape[1:] != source.image.shape[1:]:
-        raise ValueError(
-            f"amplifiers of {source.image.shape[1:]} and {victim.image.shape[1:]} pixels are not "
-            "read at the same time"
-        )
+    sources = bright_sources(
+        source,
+        threshold=threshold,
+        excluded=excluded,
+        exclude_coincident=exclude_coincident,
+        margin=margin,
+        star_level=star_level,
+    )
+    return ratios_to(
+        sources,
+        source if target is None else target,
+        own=target is None,
+        threshold=threshold,
+        excluded=excluded,
+        margin=margin,
+        star_level=star_level,
+        most=most,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class BrightSources:
+    """Pixels of one detector that leave ghosts, by amplifier.
+
+    Attributes
+    ----------
+    pixels : tuple of array of int64
+        Places ``row * columns + column`` in readout order, ascending.
+    fluxes : tuple of array of float64
+        Background subtracted.
+    shape : (int, int)
+        Rows and columns of an amplifier.
+    """
+
+    pixels: tuple[npt.NDArray[np.int64], ...]
+    fluxes: tuple[npt.NDArray[np.float64], ...]
+    shape: tuple[int, int]
+
+
+def bright_sources(
+    source: DetectorImages,
+    *,
+    threshold: float = 30_000.0,
+    excluded: int = EXCLUDED,
+    exclude_coincident: bool = True,
+    margin: int = 10,
+    star_level: float | None = None,
+    most: int | None = None,
+) -> BrightSources:
+    """Find the pixels of a detector that are bright enough to leave ghosts.
+
+    Parameters are those of `measure_ratios`; of more than `most` pixels of an amplifier an even
+    selection is kept.
+
+    Returns
+    -------
+    BrightSources
+    """
     bright = bright_pixels(source.image, source.mask, threshold, excluded=excluded)
-    stars = _stars(victim, threshold, star_level, margin)
-    usable = _usable(victim, stars, excluded).reshape(len(victim.image), -1)
-    if target is not None:
-        stars = _stars(source, threshold, star_level, margin)
-    crowd = stars.sum(axis=0, dtype=np.int32).ravel()
-    ratios, fluxes = [np.empty(0)], [np.empty(0)]
-    offsets = [0]
+    crowd = _stars(source, threshold, star_level, margin).sum(axis=0, dtype=np.int32).ravel()
+    places, fluxes = [], []
     for s in range(len(source.image)):
         pixels = np.flatnonzero(bright[s])
         if exclude_coincident:
@@ -221,14 +266,65 @@ def measure_ratios(
         flux = _subtracted(source, s, pixels)
         positive = flux > 0
         pixels, flux = pixels[positive], flux[positive]
-        for t in range(len(victim.image)):
-            if target is None and s == t:
+        if most is not None and len(pixels) > most:
+            kept = np.arange(most) * len(pixels) // most
+            pixels, flux = pixels[kept], flux[kept]
+        places.append(pixels)
+        fluxes.append(flux)
+    return BrightSources(tuple(places), tuple(fluxes), source.image.shape[1:])
+
+
+def ratios_to(
+    sources: BrightSources,
+    target: DetectorImages,
+    *,
+    own: bool,
+    threshold: float = 30_000.0,
+    excluded: int = EXCLUDED,
+    margin: int = 10,
+    star_level: float | None = None,
+    most: int = 5000,
+) -> CrosstalkRatios:
+    """Divide what the amplifiers of a detector read at the places of sources by the sources.
+
+    Parameters
+    ----------
+    sources : BrightSources
+    target : DetectorImages
+    own : bool
+        Whether the sources are of this very detector: no amplifier has a ratio to itself then.
+    threshold, excluded, margin, star_level, most
+        Of `measure_ratios`.
+
+    Returns
+    -------
+    CrosstalkRatios
+
+    Raises
+    ------
+    ValueError
+        If the amplifiers have other sizes than those of the sources, or `most` is not positive.
+    """
+    if most < 1:
+        raise ValueError(f"{most} ratios cannot be kept")
+    if target.image.shape[1:] != sources.shape:
+        raise ValueError(
+            f"amplifiers of {sources.shape} and {target.image.shape[1:]} pixels are not "
+            "read at the same time"
+        )
+    stars = _stars(target, threshold, star_level, margin)
+    usable = _usable(target, stars, excluded).reshape(len(target.image), -1)
+    ratios, fluxes = [np.empty(0)], [np.empty(0)]
+    offsets = [0]
+    for s, (pixels, flux) in enumerate(zip(sources.pixels, sources.fluxes, strict=True)):
+        for t in range(len(target.image)):
+            if own and s == t:
                 offsets.append(offsets[-1])
                 continue
             chosen = np.flatnonzero(usable[t, pixels])
             if len(chosen) > most:
                 chosen = chosen[np.arange(most) * len(chosen) // most]
-            ratio = _subtracted(victim, t, pixels[chosen]) / flux[chosen]
+            ratio = _subtracted(target, t, pixels[chosen]) / flux[chosen]
             ratios.append(ratio)
             fluxes.append(flux[chosen])
             offsets.append(offsets[-1] + len(ratio))
@@ -236,7 +332,7 @@ def measure_ratios(
         np.concatenate(ratios),
         np.concatenate(fluxes),
         np.array(offsets, np.int64),
-        (len(source.image), len(victim.image)),
+        (len(sources.pixels), len(target.image)),
     )
 
 

@@ -30,8 +30,9 @@ _UNITS: Final = np.array([1e-6, 1e-4, 1.0, 10.0, 1e4, 1.0])
 _LOW: Final = np.array([-1e-3, 0.0, 0.1, 0.0, 1e2, 0.1])
 _HIGH: Final = np.array([1e-3, 1e-2, 20.0, 1e4, 1e6, 20.0])
 _TRANSFERS, _OFFSET, _TRAP = (0,), (1, 2), (3, 4, 5)
-_STARTS: Final = {2: (0.8, 2.4, 6.0), 4: (5e3, 4e4), 5: (0.5, 2.0)}
-# A pixel releases what it was left within a few pixels; 5 parameters more need as many fluxes.
+_STARTS: Final = {2: (0.8, 3.0), 5: (0.5, 2.0)}
+_EVALUATIONS: Final = 100
+# How a trap saturates takes so many fluxes to tell.
 _FLUXES_FOR_TRAP: Final = 4
 
 
@@ -180,27 +181,8 @@ def fit_serial_transfer(
         reason = f"no flat has a signal from {min_signal:g} to {max_signal:g} electrons"
         return SerialTransferFit(missing, np.full(6, np.nan), math.nan, 0, used, reason)
     data = _Data(s[used], y[used], e[used], transfers, baseline, level_variance)
-    best = data.fit(_TRANSFERS)
-    parts = [part for part in (_OFFSET, _TRAP) if data.allows((*_TRANSFERS, *part))]
-    full = _TRANSFERS + tuple(i for part in parts for i in part)
-    scale = 1.0
-    if parts and data.allows(full):
-        fitted = data.fit(full)
-        scale = max(1.0, fitted.chi2 / fitted.dof)
-    while parts:
-        tried = [data.fit(tuple(sorted((*best.free, *part)))) for part in parts]
-        number = int(np.argmin([fit.chi2 for fit in tried]))
-        if best.chi2 - tried[number].chi2 <= significance**2 * scale:
-            break
-        best = tried[number]
-        parts = [p for p in parts if data.allows((*best.free, *p)) and p[0] not in best.free]
-    return SerialTransferFit(
-        _register(best.values),
-        best.errors(),
-        best.chi2,
-        best.dof,
-        used,
-    )
+    best = data.select(significance)
+    return SerialTransferFit(_register(best.values), best.errors(), best.chi2, best.dof, used)
 
 
 def _register(values: Array) -> SerialTransfer:
@@ -240,9 +222,31 @@ class _Data:
         enough = self.profiles.size > len(free) + 1
         return enough and (3 not in free or len(np.unique(self.signals)) >= _FLUXES_FOR_TRAP)
 
+    def select(self, significance: float) -> _Fit:
+        """Return the fit of the fewest parts that the data need."""
+        choices = [
+            free
+            for free in (
+                _TRANSFERS,
+                (*_TRANSFERS, *_OFFSET),
+                (*_TRANSFERS, *_TRAP),
+                (*_TRANSFERS, *_OFFSET, *_TRAP),
+            )
+            if free == _TRANSFERS or self.allows(free)
+        ]
+        fits = [self.fit(free) for free in choices]
+        # Where no part describes the data, only what stands out of the misfit counts.
+        last = fits[-1]
+        least = significance**2 * (max(1.0, last.chi2 / last.dof) if last.dof > 0 else 1.0)
+        best = fits[0]
+        for fit in fits[1:]:
+            if best.chi2 - fit.chi2 > least:
+                best = fit
+        return best
+
     def fit(self, free: tuple[int, ...]) -> _Fit:
         """Fit these parameters, from several starts."""
-        whiten = [self._whitening(error) for error in self.errors]
+        whiten = np.array([self._whitening(error) for error in self.errors])
         index = list(free)
 
         def expand(x: Array) -> Array:
@@ -258,8 +262,7 @@ class _Data:
                 self.profiles.shape[1],
                 self.baseline,
             )
-            rest = self.profiles - model
-            return np.concatenate([w @ r for w, r in zip(whiten, rest, strict=True)])
+            return np.ravel(whiten @ (self.profiles - model)[:, :, None])
 
         deferred = float(np.median(self.profiles[:, 0] / self.signals))
         guess = np.array([deferred / self.transfers / 2, max(deferred, 1e-6), 2.4, 0.0, 2e4, 1.0])
@@ -269,7 +272,9 @@ class _Data:
         for start in product(*choices):
             low, high = _LOW[index] / _UNITS[index], _HIGH[index] / _UNITS[index]
             x0 = np.clip(np.array(start) / _UNITS[index], low, high)
-            solutions.append(least_squares(residuals, x0, bounds=(low, high)))
+            solutions.append(
+                least_squares(residuals, x0, bounds=(low, high), max_nfev=_EVALUATIONS)
+            )
         found = min(solutions, key=lambda solution: float(solution.cost))
         chi2 = 2 * float(found.cost)
         dof = self.profiles.size - len(free)

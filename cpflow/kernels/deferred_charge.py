@@ -48,9 +48,7 @@ class SerialTransfer:
     trap_decay: float = np.nan
 
 
-def transfer_weights(
-    columns: int, inefficiency: float, first: int = 0
-) -> npt.NDArray[np.float64]:
+def transfer_weights(columns: int, inefficiency: float, first: int = 0) -> npt.NDArray[np.float64]:
     """Return where the charge of each column arrives: on time, or 1, 2 ... pixels late.
 
     Parameters

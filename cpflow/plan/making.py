@@ -12,6 +12,7 @@ from cpflow.errors import ConfigurationError, NoDataError, UsageError
 from cpflow.exposure import Exposure, RawFile
 from cpflow.graph import ChainGraph, ChainStep, Graph, Layer, Resolved, load_single, resolve
 from cpflow.graph.config import flatten
+from cpflow.plan.beside import raws_beside, stacks_beside
 from cpflow.plan.lookup import Calibration, find_calibrations
 from cpflow.plan.memory import DEFAULT_TASK_MEMORY, choose_band_rows
 from cpflow.plan.plan import Plan, PlannedProduct
@@ -223,7 +224,18 @@ class _Making:
             drop_bad=self.drop_bad,
         )
         datasets = {name: found.dataset(self.repository) for name, found in calibrations.items()}
-        return _Part(instrument, detector, key[1], tuple(raws), calibrations, datasets, stack)
+        beside = stacks_beside(
+            self.repository, self.path, instrument, stack, datasets.get("crosstalk")
+        )
+        return _Part(
+            instrument,
+            detector,
+            key[1],
+            tuple(raws),
+            calibrations,
+            datasets,
+            replace(stack, beside=beside),
+        )
 
 
 def _halo(resolved: Resolved) -> int:
@@ -280,6 +292,12 @@ class _Part:
     stack: Stack
 
 
+def _also_from(part: _Part, others: Sequence[_Part]) -> tuple[tuple[Exposure, RawFile], ...]:
+    """Return the raw frames of other detectors that decide a product, each once."""
+    pairs = [*(pair for other in others for pair in other.raws), *raws_beside(part.stack)]
+    return tuple({(raw.detector, e.exposure): (e, raw) for e, raw in pairs}.values())
+
+
 def _build(graph: Graph, resolved: Resolved, parts: list[_Part], step: str) -> list[PlannedProduct]:
     """Call the graph: once for each product, or once for all detectors of a filter."""
     built: dict[tuple[int, str | None], Any] = {}
@@ -317,7 +335,7 @@ def _build(graph: Graph, resolved: Resolved, parts: list[_Part], step: str) -> l
                 graph,
                 resolved,
                 step,
-                also_from=tuple(pair for other in others for pair in other.raws),
+                also_from=_also_from(part, others),
             )
         )
     return products

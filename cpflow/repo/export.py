@@ -15,7 +15,10 @@ from cpflow.repo.repository import Repository
 
 
 def export_product(repository: Repository, ref: DatasetRef, path: Path) -> None:
-    """Write a product as one file: images as FITS, defects and crosstalk as ECSV.
+    """Write a product as one file.
+
+    Images become FITS images; photon transfer curves, linearizers and brighter-fatter kernels FITS
+    tables; defects and crosstalk ECSV tables.
 
     Parameters
     ----------
@@ -27,10 +30,14 @@ def export_product(repository: Repository, ref: DatasetRef, path: Path) -> None:
     Raises
     ------
     UsageError
-        If the product has no such layout.
+        If the product has no such layout, or the file's suffix is not that of its format.
     """
     if ref.type in ("defects", "manual_defects", "crosstalk"):
         _export_ecsv(repository, ref, path)
+    elif ref.type in ("ptc", "linearizer", "bfk"):
+        from cpflow.repo.export_tables import export_tables
+
+        export_tables(repository, ref, path)
     else:
         export_fits(repository, ref, path)
 

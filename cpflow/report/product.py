@@ -1,8 +1,9 @@
-"""One self-contained HTML page about a product, and its picture."""
+"""One self-contained HTML page about a product, and its pictures."""
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -13,6 +14,8 @@ import numpy as np
 from cpflow.errors import UsageError
 from cpflow.registry import DatasetRef
 from cpflow.repo import Repository
+from cpflow.report.amplifier_tables import tables_of
+from cpflow.report.curves import CAPTIONS, draw, has_figures
 from cpflow.report.pictures import image_figure, png_bytes
 
 if TYPE_CHECKING:
@@ -20,13 +23,13 @@ if TYPE_CHECKING:
 
 
 def write_report(repository: Repository, ref: DatasetRef, page: Path) -> list[Path]:
-    """Write the page, and beside it the picture as PNG.
+    """Write the page, and beside it each picture as PNG.
 
     Parameters
     ----------
     repository : Repository
     ref : DatasetRef
-        An image product.
+        An image, or a product that `cpflow.report.curves` draws.
     page : pathlib.Path
         Ends in ``.html``.
 
@@ -38,17 +41,16 @@ def write_report(repository: Repository, ref: DatasetRef, page: Path) -> list[Pa
     Raises
     ------
     UsageError
-        If the product is not an image.
+        If there is no report for such products.
     """
-    product = repository.open_dataset(ref)
-    if "image" not in product:
-        raise UsageError(f"there is no report for {ref.type} yet")
-    picture, html = _render(repository, ref, product.compute())
+    pictures, html = _render(repository, ref)
     page.parent.mkdir(parents=True, exist_ok=True)
-    image = page.with_suffix(".png")
-    image.write_bytes(picture)
+    written = [page]
+    for name, picture in pictures.items():
+        written.append(page.with_name(f"{page.stem}-{name}.png" if name else f"{page.stem}.png"))
+        written[-1].write_bytes(picture)
     page.write_text(html, encoding="utf-8")
-    return [page, image]
+    return written
 
 
 @dataclass(frozen=True)
@@ -59,29 +61,61 @@ class Report:
     ref: DatasetRef
 
     def save(self, page: str | Path) -> list[Path]:
-        """Write the page, and beside it the picture as PNG."""
+        """Write the page, and beside it each picture as PNG."""
         return write_report(self.repository, self.ref, Path(page))
 
     def _repr_html_(self) -> str:
-        product = self.repository.open_dataset(self.ref).compute()
-        _, html = _render(self.repository, self.ref, product)
+        _, html = _render(self.repository, self.ref)
         # A frame of its own: the page's style must not become that of the notebook.
         return f'<iframe srcdoc="{escape(html)}" width="100%" height="800"></iframe>'
 
 
-def _render(repository: Repository, ref: DatasetRef, product: xr.Dataset) -> tuple[bytes, str]:
-    detector = repository.detector(ref.data_id.instrument, int(ref.data_id.detector or 0))
-    picture = png_bytes(image_figure(product, detector, f"{ref.type}: {ref.data_id}"))
-    return picture, _html(ref, product, picture)
+def _render(repository: Repository, ref: DatasetRef) -> tuple[dict[str, bytes], str]:
+    """Return pictures by name, that of an image without one, and the page."""
+    product = repository.open_dataset(ref)
+    title = f"{ref.type}: {ref.data_id}"
+    if "image" in product:
+        loaded = product.compute()
+        detector = repository.detector(ref.data_id.instrument, int(ref.data_id.detector or 0))
+        picture = png_bytes(image_figure(loaded, detector, title))
+        return {"": picture}, _html(ref, loaded, picture)
+    if has_figures(ref.type):
+        loaded = product.compute()
+        pictures = draw(loaded, ref.type, title).png()
+        return pictures, _curves_html(ref, loaded, pictures)
+    raise UsageError(f"there is no report for {ref.type} yet")
 
 
-def _html(ref: DatasetRef, product: xr.Dataset, picture: bytes) -> str:
+def _template(name: str) -> Any:
     from jinja2 import Environment, PackageLoader
 
     environment = Environment(
         loader=PackageLoader("cpflow.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.get_template("product.html").render(
+    return environment.get_template(name)
+
+
+def _curves_html(ref: DatasetRef, product: xr.Dataset, pictures: Mapping[str, bytes]) -> str:
+    facts = [
+        f"{name.replace('_', ' ')} {product.attrs[name]}"
+        for name in ("fit_type", "fit_degree", "abscissa", "method")
+        if name in product.attrs
+    ]
+    html: str = _template("curves.html").render(
+        ref=ref,
+        facts=facts,
+        tables=tables_of(ref.type, product),
+        provenance=ref.provenance,
+        pictures=[
+            (CAPTIONS[name], base64.b64encode(picture).decode())
+            for name, picture in pictures.items()
+        ],
+    )
+    return html
+
+
+def _html(ref: DatasetRef, product: xr.Dataset, picture: bytes) -> str:
+    html: str = _template("product.html").render(
         ref=ref,
         units=product["image"].attrs["units"],
         shape=product["image"].shape,
@@ -92,6 +126,7 @@ def _html(ref: DatasetRef, product: xr.Dataset, picture: bytes) -> str:
         filled=product.attrs.get("n_filled", 0),
         picture=base64.b64encode(picture).decode(),
     )
+    return html
 
 
 def _amplifiers(product: xr.Dataset) -> list[dict[str, Any]]:

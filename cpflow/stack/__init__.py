@@ -1,5 +1,6 @@
 """Exposures of one detector as a lazy stack."""
 
+from cpflow.stack.beside import Beside, beside_of
 from cpflow.stack.choice import Choice, each
 from cpflow.stack.frame import Context, Failure, Frame, Measurement, Operation, Planes
 from cpflow.stack.pairs import solve_pairs
@@ -9,6 +10,7 @@ from cpflow.stack.tasks import BandStack, Source, halo_of
 
 __all__ = [
     "BandStack",
+    "Beside",
     "Choice",
     "Column",
     "Context",
@@ -20,6 +22,7 @@ __all__ = [
     "Planes",
     "Source",
     "Stack",
+    "beside_of",
     "each",
     "halo_of",
     "open_stack",

@@ -26,6 +26,7 @@ from cpflow.errors import ConfigurationError, ProductError
 from cpflow.exposure import Exposure, RawFile
 from cpflow.stack.choice import Choice, each
 from cpflow.stack.frame import Measurement, Operation
+from cpflow.stack.geometry import slabs
 from cpflow.stack.tasks import Reduction, Solution, Source
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ class Stack:
     looks: tuple[Look, ...] = ()
     shared: Mapping[str, Any] = field(default_factory=dict)
     images: Mapping[str, Any] = field(default_factory=dict)
+    beside: Mapping[int, Stack] = field(default_factory=dict)
+    """Raw stacks of other detectors, with exposures of this one, by detector."""
 
     @property
     def exposures(self) -> tuple[Exposure, ...]:
@@ -296,6 +299,10 @@ def open_stack(
     drop_bad : int
         How many unusable exposures may be left out.
     """
+    rows = detector.imaging_shape[0]
+    # What goes along rows of the detector needs them whole, and amplifiers side by side that are
+    # read from opposite ends have no band of whole rows but all of them.
+    narrow = any(slab.shape[1] != detector.shape[1] for slab in slabs(detector, range(1)))
     ordered = sorted(raws, key=lambda pair: pair[0].exposure)
     sources = tuple(Source(exposure, raw, str(Path(root) / raw.path)) for exposure, raw in ordered)
-    return Stack(detector, sources, band_rows or detector.imaging_shape[0], max(0, drop_bad))
+    return Stack(detector, sources, rows if narrow else band_rows or rows, max(0, drop_bad))

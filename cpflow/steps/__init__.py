@@ -6,6 +6,7 @@ from cpflow.steps.combination import combine
 from cpflow.steps.combined_defects import find_combined_defects
 from cpflow.steps.cosmic_rays import reject_cosmic_rays
 from cpflow.steps.crosstalk import measure_crosstalk
+from cpflow.steps.cti import measure_cti
 from cpflow.steps.defects import find_defects
 from cpflow.steps.fringe_pattern import combine_fringes
 from cpflow.steps.linearity import linearity_of_flats, solve_linearity
@@ -14,6 +15,7 @@ from cpflow.steps.options import (
     Combine,
     CosmicRays,
     CrosstalkMeasure,
+    Cti,
     Defects,
     FringePattern,
     Isr,
@@ -32,6 +34,7 @@ __all__ = [
     "Combine",
     "CosmicRays",
     "CrosstalkMeasure",
+    "Cti",
     "Defects",
     "FringePattern",
     "Isr",
@@ -49,6 +52,7 @@ __all__ = [
     "isr",
     "linearity_of_flats",
     "measure_crosstalk",
+    "measure_cti",
     "measure_ptc",
     "reject_cosmic_rays",
     "solve_kernels",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -13,16 +13,19 @@ from cpflow.camera import Detector
 from cpflow.errors import DataError
 from cpflow.exposure import Exposure
 from cpflow.kernels.crosstalk_measure import (
+    BrightSources,
     CrosstalkRatios,
     DetectorImages,
     bright_pixels,
+    bright_sources,
     ghost_mask,
     measure_ratios,
+    ratios_to,
 )
-from cpflow.kernels.crosstalk_solve import solve_crosstalk
+from cpflow.kernels.crosstalk_solve import CrosstalkSolution, solve_crosstalk
 from cpflow.kernels.objects import fit_background
 from cpflow.kernels.planes import BAD, NO_DATA, SAT, UNMASKEDNAN
-from cpflow.stack import Column, Context, Frame, Stack, tabulate
+from cpflow.stack import Column, Context, Failure, Frame, Stack, tabulate
 from cpflow.stack.geometry import assemble_array, split_array
 from cpflow.steps.options import CrosstalkMeasure
 
@@ -30,26 +33,85 @@ if TYPE_CHECKING:
     import xarray as xr
 
 RATIOS = "crosstalk_ratios"
+SOURCES = "crosstalk_sources"
+OTHERS = "crosstalk_sources_of_others"
 _NOT_SKY = BAD | SAT | NO_DATA | UNMASKEDNAN
 _AMPS = ("source_amp", "target_amp")
+_BETWEEN = ("source_detector", "other_amp", "target_amp")
 
 
-def measure_crosstalk(exposures: Stack, options: CrosstalkMeasure) -> xr.Dataset:
+@overload
+def measure_crosstalk(exposures: Stack, options: CrosstalkMeasure) -> xr.Dataset: ...
+@overload
+def measure_crosstalk(
+    exposures: Mapping[int, Stack], options: CrosstalkMeasure
+) -> dict[int, xr.Dataset]: ...
+def measure_crosstalk(
+    exposures: Stack | Mapping[int, Stack], options: CrosstalkMeasure
+) -> xr.Dataset | dict[int, xr.Dataset]:
     """Measure how much of each amplifier's signal appears in each other one; lazy.
 
     Parameters
     ----------
-    exposures : Stack
-        Signature removed, not corrected for crosstalk; bright stars all over the detector.
+    exposures : Stack, or mapping of int to Stack
+        Of one detector, or of several by detector: signature removed, not corrected for crosstalk;
+        bright stars all over the detector.
     options : CrosstalkMeasure
 
     Returns
     -------
-    xarray.Dataset
+    xarray.Dataset, or dict of int to xarray.Dataset
         `coefficients` c and `quadratic` q, indexed [source, target] of the camera's amplifiers: a
-        target reads c S + q S^2 of a source S at the same time of the readout.
+        target reads c S + q S^2 of a source S at the same time of the readout. `between` has the c
+        of sources in other detectors.
     """
-    stack = exposures.measure(RATIOS, MeasureRatios(options))
+    if isinstance(exposures, Stack):
+        return _measured(exposures, options, ())
+    if not options.between_detectors:
+        return {number: _measured(stack, options, ()) for number, stack in exposures.items()}
+    return _measured_together(exposures, options)
+
+
+def _measured_together(
+    stacks: Mapping[int, Stack], options: CrosstalkMeasure
+) -> dict[int, xr.Dataset]:
+    """Let each detector find its sources, and measure their ghosts in each other one."""
+    from dask.delayed import delayed
+
+    sources = {}
+    for number, stack in stacks.items():
+        found = stack.measure(SOURCES, FindSources(options))
+        ids = [e.exposure for e in stack.exposures]
+        sources[number] = delayed(sources_by_exposure)(ids, found.measurements())
+    products = {}
+    for number, stack in stacks.items():
+        others = tuple(
+            other
+            for other, its in stacks.items()
+            if other != number and _size(its.detector) == _size(stack.detector)
+        )
+        shared = delayed(dict)([(other, sources[other]) for other in others])
+        products[number] = _measured(stack.share(OTHERS, shared), options, others)
+    return products
+
+
+def _size(detector: Detector) -> tuple[int, int, int]:
+    return (len(detector.amplifiers), *detector.imaging_shape)
+
+
+def sources_by_exposure(
+    ids: Sequence[int], measured: Sequence[Mapping[str, Any]]
+) -> dict[int, BrightSources]:
+    """Return the sources of one detector by exposure id, of the exposures that can be used."""
+    return {
+        id_: values[SOURCES]
+        for id_, values in zip(ids, measured, strict=True)
+        if not any(isinstance(value, Failure) for value in values.values())
+    }
+
+
+def _measured(stack: Stack, options: CrosstalkMeasure, others: tuple[int, ...]) -> xr.Dataset:
+    stack = stack.measure(RATIOS, MeasureRatios(options))
     units = stack.units
     ratio, per_count = {"units": f"{units}/{units}"}, {"units": f"1/{units}"}
     matrix = {
@@ -66,16 +128,46 @@ def measure_crosstalk(exposures: Stack, options: CrosstalkMeasure) -> xr.Dataset
     columns["n_ratios"] = Column(("exposure",), np.int64, {"units": "1"})
     columns["dropped"] = Column(("exposure",), np.bool_, {})
     names = list(stack.detector.amplifier_names)
-    return tabulate(
-        stack.solved(SolveCrosstalk(options), name="crosstalk"),
-        columns,
-        {"source_amp": len(names), "target_amp": len(names), "exposure": len(stack.sources)},
-        {
-            "source_amp": names,
-            "target_amp": names,
-            "exposure": [e.exposure for e in stack.exposures],
-        },
-    )
+    sizes = {"source_amp": len(names), "target_amp": len(names), "exposure": len(stack.sources)}
+    coords: dict[str, Any] = {
+        "source_amp": names,
+        "target_amp": names,
+        "exposure": [e.exposure for e in stack.exposures],
+    }
+    if others:
+        columns["between"] = Column(_BETWEEN, np.float64, ratio)
+        columns["between_errors"] = Column(_BETWEEN, np.float64, ratio)
+        columns["between_valid"] = Column(_BETWEEN, np.bool_, {"units": "1"})
+        sizes |= {"source_detector": len(others), "other_amp": len(names)}
+        coords["source_detector"] = list(others)
+    value = stack.solved(SolveCrosstalk(options, others), name="crosstalk")
+    return tabulate(value, columns, sizes, coords)
+
+
+@dataclass(frozen=True, slots=True)
+class Ratios:
+    """Ratios of one exposure: within the detector, and to sources of others by detector."""
+
+    own: CrosstalkRatios
+    others: Mapping[int, CrosstalkRatios]
+
+
+@dataclass(frozen=True, slots=True)
+class FindSources:
+    """Find the bright sources of one exposure, for the other detectors."""
+
+    options: CrosstalkMeasure
+
+    def __call__(self, frame: Frame, context: Context) -> BrightSources:
+        """Return them, with the sky subtracted."""
+        options = self.options
+        return bright_sources(
+            images_of(frame, context.detector, options),
+            threshold=options.threshold,
+            margin=options.margin,
+            star_level=options.star_level,
+            most=4 * options.most,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,33 +176,49 @@ class MeasureRatios:
 
     options: CrosstalkMeasure
 
-    def __call__(self, frame: Frame, context: Context) -> CrosstalkRatios:
+    def __call__(self, frame: Frame, context: Context) -> Ratios:
         """Return the ratios of every pair of amplifiers."""
-        options, detector = self.options, context.detector
-        return measure_ratios(
-            DetectorImages(frame.image, frame.mask, self._background(frame, detector)),
+        options = self.options
+        images = images_of(frame, context.detector, options)
+        own = measure_ratios(
+            images,
             threshold=options.threshold,
             margin=options.margin,
             star_level=options.star_level,
             most=options.most,
         )
+        others = {}
+        for number, by_exposure in context.shared.get(OTHERS, {}).items():
+            sources = by_exposure.get(context.exposure.exposure)
+            if sources is not None:
+                others[number] = ratios_to(
+                    sources,
+                    images,
+                    own=False,
+                    threshold=options.threshold,
+                    margin=options.margin,
+                    star_level=options.star_level,
+                    most=options.most,
+                )
+        return Ratios(own, others)
 
-    def _background(self, frame: Frame, detector: Detector) -> npt.NDArray[np.float32] | None:
-        """Return the smooth sky without stars and ghosts, in the readout frame."""
-        options = self.options
-        if options.background_bin == 0:
-            return None
-        bright = bright_pixels(frame.image, None, options.threshold, excluded=0)
-        sky = ~(bright | ghost_mask(bright, radius=options.grow))
-        if frame.mask is not None:
-            sky &= (frame.mask & np.uint16(_NOT_SKY)) == 0
-        model = fit_background(
-            assemble_array(detector, frame.image),
-            assemble_array(detector, sky),
-            bin_size=options.background_bin,
-            model="SPLINE",
-        )
-        return split_array(detector, model, range(detector.imaging_shape[0]))
+
+def images_of(frame: Frame, detector: Detector, options: CrosstalkMeasure) -> DetectorImages:
+    """Return a frame with its smooth sky without stars and ghosts, in the readout frame."""
+    if options.background_bin == 0:
+        return DetectorImages(frame.image, frame.mask)
+    bright = bright_pixels(frame.image, None, options.threshold, excluded=0)
+    sky = ~(bright | ghost_mask(bright, radius=options.grow))
+    if frame.mask is not None:
+        sky &= (frame.mask & np.uint16(_NOT_SKY)) == 0
+    model = fit_background(
+        assemble_array(detector, frame.image),
+        assemble_array(detector, sky),
+        bin_size=options.background_bin,
+        model="SPLINE",
+    )
+    rows = range(detector.imaging_shape[0])
+    return DetectorImages(frame.image, frame.mask, split_array(detector, model, rows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +226,7 @@ class SolveCrosstalk:
     """Combine the ratios of all exposures."""
 
     options: CrosstalkMeasure
+    others: tuple[int, ...] = ()
 
     def __call__(
         self,
@@ -133,14 +242,38 @@ class SolveCrosstalk:
             If no exposure has a bright source.
         """
         options = self.options
-        ratios = [item[RATIOS] for item in values if item is not None]
+        measured: list[Ratios] = [item[RATIOS] for item in values if item is not None]
+        ratios = [one.own for one in measured]
         if not sum(len(one.ratios) for one in ratios):
             raise DataError(
                 f"no pixel of {len(ratios)} exposures is as bright as {options.threshold:g}, so "
                 "there is nothing to measure crosstalk with",
                 hint="take exposures with bright stars, or a lower -c crosstalk.threshold",
             )
-        found = solve_crosstalk(
+        found = self._solve(ratios)
+        between = [
+            self._solve([one.others[number] for one in measured if number in one.others])
+            for number in self.others
+        ]
+        counts = [0 if item is None else len(item[RATIOS].own.ratios) for item in values]
+        return {
+            "coefficients": found.coefficients,
+            "errors": found.errors,
+            "mean_errors": found.mean_errors,
+            "valid": found.valid,
+            "counts": found.counts,
+            "quadratic": found.quadratic,
+            "quadratic_errors": found.quadratic_errors,
+            "between": np.array([one.coefficients for one in between]),
+            "between_errors": np.array([one.mean_errors for one in between]),
+            "between_valid": np.array([one.valid for one in between]),
+            "n_ratios": np.array(counts, np.int64),
+            "dropped": np.array([item is None for item in values]),
+        }
+
+    def _solve(self, ratios: Sequence[CrosstalkRatios]) -> CrosstalkSolution:
+        options = self.options
+        return solve_crosstalk(
             ratios,
             order=options.order,
             clip=options.clip,
@@ -150,15 +283,3 @@ class SolveCrosstalk:
             reject_negative=options.reject_negative,
             zero_invalid=options.zero_invalid,
         )
-        counts = [0 if item is None else len(item[RATIOS].ratios) for item in values]
-        return {
-            "coefficients": found.coefficients,
-            "errors": found.errors,
-            "mean_errors": found.mean_errors,
-            "valid": found.valid,
-            "counts": found.counts,
-            "quadratic": found.quadratic,
-            "quadratic_errors": found.quadratic_errors,
-            "n_ratios": np.array(counts, np.int64),
-            "dropped": np.array([item is None for item in values]),
-        }

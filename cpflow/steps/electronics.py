@@ -10,25 +10,28 @@ import numpy.typing as npt
 
 from cpflow.camera import Detector
 from cpflow.kernels.crosstalk import convert_coefficients, mask_bright_sources, subtract_crosstalk
+from cpflow.kernels.deferred_charge import restore_deferred_charge
 from cpflow.kernels.linearity import linearize
 from cpflow.kernels.planes import BAD, CROSSTALK
 from cpflow.kernels.readout import subtract_overscan
 from cpflow.kernels.variance import variance_plane
-from cpflow.stack import Context, Frame
+from cpflow.stack import Beside, Context, Frame
 from cpflow.stack.geometry import place, to_detector_frame
 from cpflow.steps.images import in_units, subtract
 from cpflow.steps.options import Isr
 from cpflow.steps.readout import Readout, saturation_levels
 from cpflow.steps.tables import CrosstalkMatrix, LinearityOfAmplifier
 
+CTI = "cti"
 READOUT = "readout"
 DEFECTS = "defects"
 GAINS = "gains"
+BESIDE = "beside"
 
 
 @dataclass(frozen=True, slots=True)
 class RemoveSignature:
-    """Overscan, trimming, bias, variance, crosstalk, linearity, gain, defects, in this order.
+    """Overscan, bias, variance, crosstalk, linearity, gain, deferred charge, defects: this order.
 
     Each pixel needs only pixels of its own readout row and column, so any rows will do. What needs
     a whole frame, the overscan model, was measured before.
@@ -72,6 +75,11 @@ class RemoveSignature:
             if out.variance is not None:
                 out.variance *= factor**2
             out.units = "electron"
+        if options.cti and CTI in context.shared:
+            # In electrons; a frame that stays in adu is so between the gain and its inverse.
+            to_electrons = gains_of(context) if gains is None else 1.0
+            registers, transfers = context.shared[CTI], options.cti_transfers
+            restore_deferred_charge(out.image, registers, box.x0, to_electrons, transfers=transfers)
         _flag_bad(out, readout, context)
         return out
 
@@ -125,16 +133,44 @@ def _subtract_crosstalk(frame: Frame, context: Context, options: Isr) -> None:
     """
     matrix: CrosstalkMatrix = context.shared["crosstalk"]
     c, q = matrix.coefficients, matrix.quadratic
+    gains = context.shared.get(GAINS)
     if matrix.units == "electron":
         # As they were measured: for one that was not, the conversion takes the median of others.
-        gains = context.shared.get(GAINS)
         c, q = convert_coefficients(c, q, gains_of(context) if gains is None else gains, "adu")
     ghosts = None
     if options.crosstalk_mask is not None:
         ghosts = mask_bright_sources(frame.image, c, options.crosstalk_mask, matrix.valid)
     subtract_crosstalk(frame.image, c, q, matrix.valid)
+    for detector, between in matrix.between.items():
+        other = context.shared.get(BESIDE, {}).get(detector)
+        if other is not None:
+            if matrix.units == "electron":
+                own = gains_of(context) if gains is None else gains
+                own = np.where(np.isfinite(own) & (own > 0), own, np.nanmedian(own))
+                theirs = np.array([amplifier.gain for amplifier in other.detector.amplifiers])
+                between = between * theirs[:, None] / own
+            _subtract_other(frame, other, between, context, options)
     if ghosts is not None and ghosts.any():
         frame.writable_mask()[ghosts] |= np.uint16(CROSSTALK)
+
+
+def _subtract_other(
+    frame: Frame,
+    other: Beside,
+    between: npt.NDArray[np.float64],
+    context: Context,
+    options: Isr,
+) -> None:
+    """Subtract the ghosts of another detector, whose signal is overscan-subtracted adu."""
+    found = other.read(context.exposure.exposure, frame.rows)
+    if found is None:
+        return
+    raw, detector = found
+    readout: Readout = other.measured[context.exposure.exposure][READOUT]
+    sources, _ = _subtract_overscan(raw, frame.rows, readout, detector, options)
+    for s, signal in enumerate(sources):
+        for t in np.flatnonzero(np.isfinite(between[s]) & (between[s] != 0)):
+            frame.image[t] -= np.float32(between[s, t]) * signal
 
 
 def _linearize(frame: Frame, linearity: tuple[LinearityOfAmplifier, ...]) -> None:

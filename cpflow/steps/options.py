@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from cpflow.kernels.planes import bits
 from cpflow.options import Options
@@ -96,6 +96,10 @@ class Isr(Options):
     linearize: bool = True
     gain: Literal["none", "camera", "ptc"] = "none"
     """Multiply by the gains of the camera file or of a photon transfer curve: electrons."""
+    cti: bool = False
+    """Put back the charge that the serial register deferred (spec 2.9)."""
+    cti_transfers: bool = True
+    """Also what each transfer left behind; the reference corrects local offset and trap alone."""
     defect: bool = True
     """Mask defects as BAD, if a defect list is found."""
     edge_suspect: int = Field(0, ge=0)
@@ -280,6 +284,8 @@ class CrosstalkMeasure(Options):
     """What is so far above the sky is a star and kept clear of; more than any ghost."""
     most: int = Field(5000, ge=1)
     """Ratios of a pair of amplifiers in one exposure, at most."""
+    between_detectors: bool = False
+    """Also from each detector of the run to each other one of the same size."""
     order: Literal[0, 1] = 0
     """1: also a term with the square of the source."""
     clip: float = Field(2.0, gt=0)
@@ -346,6 +352,31 @@ class Linearity(Options):
     group_gap: float = Field(0.1, gt=0)
     max_points: int = Field(500, ge=2)
     """Room for the points of a curve that is measured in the same plan."""
+
+
+class Cti(Options):
+    """Charge transfer inefficiency, measured in the overscan of flats (spec electro-optical 5)."""
+
+    columns: int = Field(10, ge=2)
+    """Overscan columns that hold the trail; the level of a row comes from those after them."""
+    first: int = Field(2, ge=1)
+    """Overscan columns, or rows, whose charge is counted as deferred by CTI itself."""
+    clip: float = Field(3.0, gt=0)
+    iterations: int = Field(3, ge=1)
+    min_signal: float = Field(0.0, ge=0)
+    """Flats with less, or with more than the next, are not fitted; electrons."""
+    max_signal: float = Field(150_000.0, gt=0)
+    significance: float = Field(5.0, gt=0)
+    """A local offset or a trap is part of the correction if it is so many errors from none."""
+    turnoff_tolerance: float = Field(1e-5, gt=0)
+    """Serial CTI that grows by more than this with signal has turned off; such flats are not
+    fitted."""
+
+    @model_validator(mode="after")
+    def _first_of_columns(self) -> Cti:
+        if self.first > self.columns:
+            raise ValueError(f"first ({self.first}) is more than columns ({self.columns})")
+        return self
 
 
 class BfKernel(Options):

@@ -1,10 +1,11 @@
 """Instrument signature removal: the order of corrections, in one place (spec 2.2).
 
 What the light and the electronics did last is undone first: overscan, bias, crosstalk, linearity,
-gain; then defects are flagged, charge that moved while it was collected (brighter-fatter) is put
-back, dark current is subtracted, the response divided out, fringes and sky subtracted; and bad
-pixels are interpolated at the end. Crosstalk comes before linearity, as in the reference of today
-(that of 2021 had it after): what leaks is the signal that the electronics has.
+gain, charge that the readout deferred; then defects are flagged, charge that moved while it was
+collected (brighter-fatter) is put back, dark current is subtracted, the response divided out,
+fringes and sky subtracted; and bad pixels are interpolated at the end. Crosstalk comes before
+linearity, as in the reference of today (that of 2021 had it after): what leaks is the signal that
+the electronics has.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from cpflow.errors import ConfigurationError
-from cpflow.stack import Stack
+from cpflow.stack import Stack, beside_of
 from cpflow.steps.brighter_fatter import (
     BRIGHTER_FATTER,
     KERNEL,
     CorrectBrighterFatter,
     MeasureConvergence,
 )
-from cpflow.steps.electronics import DEFECTS, GAINS, READOUT, RemoveSignature
+from cpflow.steps.cti import serial_registers
+from cpflow.steps.electronics import BESIDE, CTI, DEFECTS, GAINS, READOUT, RemoveSignature
 from cpflow.steps.fringes import FRINGE, FRINGE_AMPLITUDE, MeasureFringe, SubtractFringe
 from cpflow.steps.light import CorrectLight
 from cpflow.steps.options import Isr
@@ -83,13 +85,33 @@ def _with_electronics(stack: Stack, calibrations: Mapping[str, Any], options: Is
         stack = stack.apply("bias", _asked("bias", calibrations, "bias"))
     if options.crosstalk and "crosstalk" in calibrations:
         stack = stack.share("crosstalk", table(calibrations["crosstalk"], crosstalk_matrix))
+        if stack.beside:
+            stack = stack.share(BESIDE, _neighbours(stack, options))
     if options.linearize and "linearizer" in calibrations:
         stack = stack.share("linearizer", table(calibrations["linearizer"], linearity))
     if options.gain == "ptc":
         stack = stack.share(GAINS, table(_asked("ptc", calibrations, "gain"), gains))
+    if options.cti:
+        stack = stack.share(CTI, table(_asked("cti", calibrations, "cti"), serial_registers))
     if options.defect and DEFECTS in calibrations:
         stack = stack.share(DEFECTS, table(calibrations[DEFECTS], defect_boxes))
     return stack
+
+
+def _neighbours(stack: Stack, options: Isr) -> Any:
+    """Return the raw frames of the other detectors with their overscan models, delayed."""
+    from dask.delayed import delayed
+
+    measured = {
+        number: other.measure(READOUT, MeasureReadout(options))
+        for number, other in stack.beside.items()
+    }
+    return delayed(dict)(
+        [
+            (number, delayed(beside_of)(other.detector, other.sources, other.measurements()))
+            for number, other in measured.items()
+        ]
+    )
 
 
 def _takes(stack: Stack, name: str) -> bool:

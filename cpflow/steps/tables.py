@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -41,12 +41,16 @@ def defect_boxes(defects: xr.Dataset) -> npt.NDArray[np.int64]:
 
 @dataclass(frozen=True, slots=True)
 class CrosstalkMatrix:
-    """Coefficients [source, target] and where they are used; `units` of the signals."""
+    """Coefficients [source, target] and where they are used; `units` of the signals.
+
+    `between` has those of sources in other detectors, by detector; zero where not used.
+    """
 
     coefficients: npt.NDArray[np.float64]
     quadratic: npt.NDArray[np.float64] | None
     valid: npt.NDArray[np.bool_]
     units: str
+    between: Mapping[int, npt.NDArray[np.float64]] = field(default_factory=dict)
 
 
 def crosstalk_matrix(crosstalk: xr.Dataset) -> CrosstalkMatrix:
@@ -54,7 +58,21 @@ def crosstalk_matrix(crosstalk: xr.Dataset) -> CrosstalkMatrix:
     coefficients = crosstalk["coefficients"]
     quadratic = crosstalk["quadratic"].values if "quadratic" in crosstalk else None
     units = str(coefficients.attrs.get("units", "adu/adu")).partition("/")[0]
-    return CrosstalkMatrix(coefficients.values, quadratic, crosstalk["valid"].values, units)
+    between = {}
+    for detector in source_detectors(crosstalk):
+        part = crosstalk.sel(source_detector=detector)
+        used = part["between_valid"].values
+        between[detector] = np.where(used, part["between"].values, 0.0)
+    return CrosstalkMatrix(
+        coefficients.values, quadratic, crosstalk["valid"].values, units, between
+    )
+
+
+def source_detectors(crosstalk: Any) -> tuple[int, ...]:
+    """Return the other detectors whose signals a crosstalk product subtracts."""
+    if "between" not in crosstalk:
+        return ()
+    return tuple(int(number) for number in crosstalk["source_detector"].values)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,73 @@
+"""Raw frames of other detectors that a product needs: crosstalk crosses from one to the next."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cpflow.exposure import Exposure, RawFile
+from cpflow.repo import Repository
+from cpflow.stack import Stack, open_stack
+from cpflow.steps.tables import source_detectors
+
+logger = logging.getLogger(__name__)
+
+
+def stacks_beside(
+    repository: Repository,
+    path: Sequence[str],
+    instrument: str,
+    stack: Stack,
+    crosstalk: Any,
+) -> dict[int, Stack]:
+    """Return the raw frames of the detectors whose signal is subtracted from this one.
+
+    Parameters
+    ----------
+    repository : Repository
+    path : sequence of str
+        Collections with raw frames.
+    instrument : str
+    stack : Stack
+        Of the detector that is corrected.
+    crosstalk : xarray.Dataset, or anything else for none
+        The calibration, as far as it exists when the plan is made.
+
+    Returns
+    -------
+    dict of int to Stack
+        By detector. One without raw frames is said to be missing, and left out.
+    """
+    numbers = source_detectors(crosstalk) if isinstance(crosstalk, Mapping) else ()
+    if not numbers or not stack.sources:
+        return {}
+    ids = ", ".join(str(e.exposure) for e in stack.exposures)
+    listed = ", ".join(map(str, numbers))
+    query = f"instrument='{instrument}' AND exposure IN ({ids}) AND detector IN ({listed})"
+    found: dict[int, list[tuple[Exposure, RawFile]]] = {}
+    for pair in repository.select(query, collections=path):
+        found.setdefault(pair[1].detector, []).append(pair)
+    for number in sorted(set(numbers) - set(found)):
+        logger.warning(
+            "detector %d: the crosstalk from detector %d is not subtracted, as there are no raw "
+            "frames of it",
+            stack.detector.id,
+            number,
+        )
+    return {
+        number: open_stack(
+            repository.detector(instrument, number),
+            pairs,
+            root=str(repository.root),
+            band_rows=stack.band_rows,
+        )
+        for number, pairs in sorted(found.items())
+    }
+
+
+def raws_beside(stack: Stack) -> list[tuple[Exposure, RawFile]]:
+    """Return the raw frames of other detectors that a stack uses."""
+    return [
+        (source.exposure, source.raw) for other in stack.beside.values() for source in other.sources
+    ]
