@@ -4,7 +4,7 @@ from cpflow import GraphConfig, Isr, Select, isr
 from cpflow.steps import CrosstalkMeasure, measure_crosstalk
 
 INPUTS = {"raw": Select(observation_type="science")}
-NEEDS = ("bias", "dark?", "defects?", "linearizer?", "ptc?")
+NEEDS = ("bias", "dark?", "defects?", "linearizer?", "ptc?", "cti?")
 PRODUCT = "crosstalk"
 
 

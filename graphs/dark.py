@@ -12,7 +12,7 @@ from cpflow import (
 )
 
 INPUTS = {"raw": Select(observation_type="dark")}
-NEEDS = ("bias", "defects?", "crosstalk?", "linearizer?", "ptc?")
+NEEDS = ("bias", "defects?", "crosstalk?", "linearizer?", "ptc?", "cti?")
 PRODUCT = "dark"
 
 

@@ -3,7 +3,7 @@
 from cpflow import Combine, GraphConfig, Isr, Select, combine, isr
 
 INPUTS = {"raw": Select(observation_type="flat")}
-NEEDS = ("bias", "dark", "defects?", "crosstalk?", "linearizer?", "ptc?", "bfk?")
+NEEDS = ("bias", "dark", "defects?", "crosstalk?", "linearizer?", "ptc?", "cti?", "bfk?")
 PRODUCT = "flat"
 
 

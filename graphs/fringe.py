@@ -4,7 +4,7 @@ from cpflow import Combine, GraphConfig, Isr, Select, isr
 from cpflow.steps import FringePattern, combine_fringes
 
 INPUTS = {"raw": Select(observation_type="science")}
-NEEDS = ("bias", "dark", "flat", "defects?", "crosstalk?", "linearizer?", "ptc?", "bfk?")
+NEEDS = ("bias", "dark", "flat", "defects?", "crosstalk?", "linearizer?", "ptc?", "cti?", "bfk?")
 PRODUCT = "fringe"
 
 

@@ -4,7 +4,18 @@ from cpflow import GraphConfig, Isr, Select, isr
 from cpflow.steps import Sky, combine_sky
 
 INPUTS = {"raw": Select(observation_type="science")}
-NEEDS = ("bias", "dark", "flat", "fringe?", "defects?", "crosstalk?", "linearizer?", "ptc?", "bfk?")
+NEEDS = (
+    "bias",
+    "dark",
+    "flat",
+    "fringe?",
+    "defects?",
+    "crosstalk?",
+    "linearizer?",
+    "ptc?",
+    "cti?",
+    "bfk?",
+)
 PRODUCT = "sky"
 
 

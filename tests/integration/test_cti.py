@@ -34,7 +34,7 @@ def build(here, truth):
         )
         for i, flux in enumerate(FLUXES)
     )  # fmt: skip
-    field = StarField(density=20, flux=(3e5, 8e5), sigma=1.5, dither=150)
+    field = StarField(density=20, flux=(2e4, 6e4), sigma=1.5, dither=150)
     stars = tuple(
         Observation(
             day_obs=20210312, seq_num=1 + i, type="science", target="NGC 4755",
@@ -119,7 +119,7 @@ def frames(repo, product, **options):
     isr = cpflow.Isr(
         **{"gain": "camera", "interpolate": False, "crosstalk": False, **options},
         cti=product is not None,
-        overscan=Overscan(leading=10),
+        overscan=Overscan(leading=10, fit_type="MEAN_PER_ROW"),
     )
     return cpflow.isr(planned.stack, given, isr).frames().compute()
 
@@ -131,21 +131,24 @@ def test_stars_corrected_with_it_have_no_trails(made, perfect):
     corrected = frames(repo, product)["image"].values
     # Pixels after a bright one that have no light of their own: trails.
     bright = clean > 20_000
+    assert clean.max() < 150_000, "nothing is saturated"
     after = np.zeros_like(bright)
     for k in range(1, 6):
         after[..., k:] |= bright[..., :-k]
     after &= clean < 5_000
-    assert after.sum() > 1000
+    assert after.sum() > 500
     before = (plain - clean)[after]
     left = (corrected - clean)[after]
     # Counts of both are rounded: sqrt(2/12) adu of 1.08 electrons, 0.44, and so are row levels.
     assert np.std(left) < 0.7
     assert abs(np.mean(left)) < 0.03 * np.mean(before)
     assert np.mean(before) > 5
-    # And the stars get back what they lost.
-    lost, rest = ((image - clean)[bright].mean() for image in (plain, corrected))
-    assert lost < -1
-    assert abs(rest) < 0.1 * abs(lost)
+    # In the stars themselves the local offset of one pixel on the next prevails.
+    wrong, rest = ((image - clean)[bright] for image in (plain, corrected))
+    assert np.mean(wrong) > 3
+    # 0.44 and, of up to 1e5 electrons, errors of the coefficients: 1e-5 or so.
+    assert abs(np.mean(rest)) < 0.05 * np.mean(wrong)
+    assert np.std(rest) < 1
 
 
 def test_adu_are_corrected_as_electrons(made):
