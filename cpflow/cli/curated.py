@@ -17,7 +17,7 @@ def command(
     """Certify curated defects and crosstalk from ECSV files.
 
     DIRECTORY holds INSTRUMENT/defects/DETECTOR/YYYYMMDDThhmmss.ecsv, and crosstalk and
-    manual_defects (a list made by hand) the same way.
+    manual_defects (a list made by hand) the same way; defects may be FITS tables too.
     The name of a file is the UTC time from which it holds, until the next file begins. Files that
     are certified already are left alone.
     """

@@ -29,8 +29,8 @@ def command(
     """Write a product as one file.
 
     Images become FITS: image, variance, mask, and their inputs in the header. Photon transfer
-    curves, linearizers and brighter-fatter kernels become FITS tables, defects and crosstalk ECSV
-    tables.
+    curves, linearizers and brighter-fatter kernels become FITS tables, defects ECSV or FITS
+    tables, as TARGET ends, crosstalk ECSV.
     """
     from cpflow.repo import Repository
     from cpflow.repo.export import export_product

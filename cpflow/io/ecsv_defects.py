@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from cpflow.errors import ProductError
 from cpflow.io.ecsv import check_owner, columns_of, read_table, write_table
+from cpflow.io.fits_defects import read_boxes
 from cpflow.products import DEFECTS
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def read_defects(
     Parameters
     ----------
     path : pathlib.Path
+        ECSV, or FITS if its name ends so (`cpflow.io.fits_defects.read_boxes`).
     instrument : str
     detector : int
     shape : tuple of int
@@ -55,10 +57,14 @@ def read_defects(
     ProductError
         If a box is empty or lies outside the detector, or the table belongs to something else.
     """
+    if path.suffix == ".fits":
+        boxes, meta = read_boxes(path)
+        check_owner(path, meta, _owner(meta, product), instrument, detector)
+        return defects_product(
+            _inside(path, boxes, shape), instrument=instrument, detector=detector
+        )
     table = read_table(path)
-    # Lists made by hand are often called after what they look like.
-    owner = DEFECTS.name if table.meta.get("OBSTYPE") == DEFECTS.name else product
-    check_owner(path, table.meta, owner, instrument, detector)
+    check_owner(path, table.meta, _owner(table.meta, product), instrument, detector)
     columns_of(path, table, COLUMNS)
     values = []
     for name in COLUMNS:
@@ -68,6 +74,11 @@ def read_defects(
         values.append(column.astype(np.int64))
     boxes = np.column_stack(values) if len(table) else np.empty((0, 4), np.int64)
     return defects_product(_inside(path, boxes, shape), instrument=instrument, detector=detector)
+
+
+def _owner(meta: Mapping[str, Any], product: str) -> str:
+    """Return what a table may call itself: lists made by hand are often called defects."""
+    return DEFECTS.name if meta.get("OBSTYPE") == DEFECTS.name else product
 
 
 def _inside(path: Path, boxes: npt.NDArray[np.int64], shape: tuple[int, int]) -> Any:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PRODUCTS = ("defects", "manual_defects", "crosstalk")
-_NAME = re.compile(r"(\d{4})(\d{2})(\d{2})T(\d{2})(\d{2})(\d{2})\.ecsv", re.ASCII)
+_NAME = re.compile(r"(\d{4})(\d{2})(\d{2})T(\d{2})(\d{2})(\d{2})\.(?:ecsv|fits)", re.ASCII)
 _NAMESPACE = uuid.UUID("5d3c1f60-8a4e-4c55-9a57-6b1f0b0c7e11")
 
 
@@ -166,12 +166,13 @@ def _child(directory: Path, name: str) -> Path | None:
 
 def _series(directory: Path, product: str, detector: int) -> Iterator[CuratedFile]:
     begins: list[tuple[int, Path]] = []
-    for path in sorted(directory.glob("*.ecsv")):
+    kinds = ("*.ecsv",) if product == "crosstalk" else ("*.ecsv", "*.fits")
+    for path in sorted(path for kind in kinds for path in directory.glob(kind)):
         match = _NAME.fullmatch(path.name)
         if match is None:
             raise UsageError(
                 f"{path}: the name does not say from when it holds",
-                hint="YYYYMMDDThhmmss.ecsv, UTC",
+                hint="YYYYMMDDThhmmss.ecsv, UTC; or .fits for defects",
             )
         year, month, day, hour, minute, second = match.groups()
         try:

@@ -45,12 +45,17 @@ def export_product(repository: Repository, ref: DatasetRef, path: Path) -> None:
 def _export_ecsv(repository: Repository, ref: DatasetRef, path: Path) -> None:
     from cpflow.io.ecsv_crosstalk import write_crosstalk
     from cpflow.io.ecsv_defects import write_defects
+    from cpflow.io.fits_defects import write_defects_fits
 
-    if path.suffix != ".ecsv":
-        raise UsageError(f"{ref.type} are written as ECSV", hint="name the file .ecsv")
+    is_fits = path.suffix == ".fits" and ref.type != "crosstalk"
+    if path.suffix != ".ecsv" and not is_fits:
+        also = "" if ref.type == "crosstalk" else ", or FITS"
+        raise UsageError(f"{ref.type} are written as ECSV{also}", hint="name the file .ecsv")
     detector = repository.detector(ref.data_id.instrument, int(ref.data_id.detector or 0))
     meta = {"DET_NAME": detector.name, "CALIB_ID": ref.id, "RUN": ref.run}
     write = write_crosstalk if ref.type == "crosstalk" else write_defects
+    if is_fits:
+        write = write_defects_fits
     write(path, repository.open_dataset(ref).compute(), meta)
 
 

@@ -11,6 +11,7 @@ from commands import contents, cpflow
 from cpflow.errors import ConflictError, NoDataError, ProductError, UsageError
 from cpflow.io.ecsv_crosstalk import write_crosstalk
 from cpflow.io.ecsv_defects import defects_product, write_defects
+from cpflow.io.fits_defects import read_boxes
 from cpflow.kernels.planes import BAD, INTRP
 from cpflow.repo.curated import write_curated
 from cpflow.timespan import from_iso
@@ -164,7 +165,12 @@ def test_crosstalk_goes_the_same_way(repo, curated, tmp_path):
     cpflow("export", repo.root, f"{COLLECTION}/20210121T000000Z", tmp_path / "d.ecsv")
     assert "20 100 1 50" in (tmp_path / "d.ecsv").read_text()
     assert "CROSSTALK_RATIOS_UNITS: adu" in (tmp_path / "xt.ecsv").read_text()
-    cpflow("export", repo.root, f"{COLLECTION}/20210121T000000Z", tmp_path / "d.fits", code=2)
+    # Defects are FITS tables too, and come back as such; crosstalk has no such layout.
+    cpflow("export", repo.root, f"{COLLECTION}/20210121T000000Z", tmp_path / "d.fits")
+    assert [20, 100, 1, 50] in read_boxes(tmp_path / "d.fits")[0].tolist()
+    cpflow("export", repo.root, f"{COLLECTION}/20210121T000000Z", tmp_path / "d.txt", code=2)
+    cpflow("export", repo.root, f"{COLLECTION}/19700101T000000Z", tmp_path / "xt.fits",
+           "--product", "crosstalk", code=2)  # fmt: skip
 
 
 def test_a_collection_of_ones_own_makes_no_chain(repo, curated):
