@@ -44,6 +44,22 @@ def _image_variables(units: tuple[str, ...]) -> tuple[Variable, ...]:
             True,
             meaning="percentiles of each amplifier's image",
         ),
+        Variable(
+            "brighter_fatter_passes",
+            ("exposure",),
+            "int64",
+            ("1",),
+            True,
+            meaning="until its correction converged; negative if it did not",
+        ),
+        Variable(
+            "fringe_amplitude",
+            ("exposure",),
+            "float64",
+            ("adu", "electron"),
+            True,
+            meaning="of the fringes that were subtracted",
+        ),
         Variable("n_bad", ("amp",), "int64", ("1",), True, meaning="pixels with any mask bit"),
         Variable(
             "clip_fraction", ("amp",), "float64", ("1",), True, meaning="clipped / good samples"

@@ -14,10 +14,12 @@ from cpflow.exposure import Exposure
 from cpflow.kernels.clipped_mean import Combined, clipped_mean
 from cpflow.kernels.planes import NO_DATA, VIGNETTED, bits
 from cpflow.stack import BandStack, Stack
+from cpflow.steps.brighter_fatter import BRIGHTER_FATTER, brighter_fatter_passes
 from cpflow.steps.common_error import common_variance
 from cpflow.steps.cosmic_rays import COSMIC_RAYS, cosmic_ray_pixels
 from cpflow.steps.electronics import READOUT
 from cpflow.steps.focal_plane import FOCAL_PLANE, LEVEL, MeasureLevel, scale_over_focal_plane
+from cpflow.steps.fringes import FRINGE_AMPLITUDE, fringe_amplitudes
 from cpflow.steps.gathered import dropped_exposures
 from cpflow.steps.options import Combine
 
@@ -87,6 +89,13 @@ def combine(
             cosmic_ray_pixels, ("exposure",), np.int64, name="cosmic-rays"
         )
         product["cosmic_ray_pixels"].attrs["units"] = "1"
+    for name, kind, measured, extract in (
+        ("brighter_fatter_passes", np.int64, BRIGHTER_FATTER, brighter_fatter_passes),
+        ("fringe_amplitude", np.float64, FRINGE_AMPLITUDE, fringe_amplitudes),
+    ):
+        if stack.measured(measured):
+            product[name] = stack.gather(extract, ("exposure",), kind, name=name)
+            product[name].attrs["units"] = "1" if kind is np.int64 else stack.units
     for name, field in (("read_noise", "noise"), ("overscan_level", "mean")):
         if stack.measured(READOUT):
             product[name] = stack.gather(

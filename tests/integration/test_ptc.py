@@ -12,6 +12,7 @@ import cpflow
 from cpflow import Repo
 from cpflow.errors import BuildError, NoDataError
 from cpflow.io.instrument import dump_instrument, load_instrument, scaled
+from cpflow.io.zarr_product import content_hash
 from cpflow.simulate import Observation, Sequence, Truth, bias_sequence, simulate
 from cpflow.simulate.brighter_fatter import BrighterFatter
 from cpflow.simulate.flatfield import FlatField
@@ -170,6 +171,27 @@ def test_the_kernel_is_that_of_the_coefficients(made, ptc):
     assert np.abs(pull).max() < 5
     if made.scale == 2:
         assert np.abs(found[2, 2] / part[2, 2] - 1) < 0.05
+
+
+def test_a_flat_says_how_its_correction_converged(made, ptc):
+    """And a kernel that is not valid, as from so few pixels, is not applied."""
+    repo = made.repo
+    repo.plan("bfk", FLATS, inputs=("u/test/ptcGen", RAW)).run(output="u/test/bfkFlat")
+    config = {"isr.dark": False, "isr.defect": False, "isr.brighter_fatter": True}
+    query = f"{FLATS} AND seq_num > 60 AND seq_num < 67"
+    inputs = ("u/test/bfkFlat", RAW, BIAS)
+    if made.scale == 8:
+        with pytest.raises(BuildError, match="brighter-fatter kernel is not valid"):
+            repo.plan("flat", query, inputs=inputs, config=config).run()
+        return
+    products = [
+        repo.plan("flat", query, inputs=inputs, config=config, band_rows=rows)
+        .run(output_run=f"u/test/flat{rows}")
+        .product.load()
+        for rows in (70, 1000)
+    ]
+    assert (products[0]["brighter_fatter_passes"].values > 1).all()
+    assert content_hash(products[0]) == content_hash(products[1])
 
 
 def stacked_moments(image, places):
