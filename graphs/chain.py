@@ -10,6 +10,7 @@ CHAIN = {
     "defects-again": {
         "graph": "defects",
         "select": Select(observation_type=("bias", "flat")),
+        "when": Select(observation_type="flat"),
         "config": {"isr.dark": True, "isr.flat": True},
     },
 }

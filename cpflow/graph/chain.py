@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 from cpflow.errors import UsageError
 from cpflow.graph.select import Select
+
+_NAME = re.compile(r"[a-z][a-z0-9_-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,9 @@ class ChainStep:
         Name of the graph.
     select : Select, optional
         Exposures that it takes here, instead of the graph's own selection.
+    when : Select, optional
+        The step is left out unless there are such exposures; without it, unless there are any that
+        it takes.
     config : mapping
         Values over the graph's defaults and the instrument's overlay, by dotted key.
     """
@@ -30,6 +36,7 @@ class ChainStep:
     name: str
     graph: str
     select: Select | None
+    when: Select | None
     config: Mapping[str, Any]
 
 
@@ -64,13 +71,24 @@ def chain_steps(chain: Any, path: Path) -> tuple[ChainStep, ...]:
         )
     steps = []
     for name, options in chain.items():
-        unknown = set(options) - {"graph", "select", "config"}
+        if not _NAME.fullmatch(str(name)):
+            raise UsageError(
+                f"{path}: {name!r} cannot be the name of a step",
+                hint="lower-case letters, digits, - and _, as in defects-again",
+            )
+        unknown = set(options) - {"graph", "select", "when", "config"}
         if unknown:
             raise UsageError(f"{path}: step {name} has unknown options {', '.join(unknown)}")
-        select = options.get("select")
-        if select is not None and not isinstance(select, Select):
-            raise UsageError(f"{path}: select of step {name} must be a cpflow.Select")
+        for option in ("select", "when"):
+            if not isinstance(options.get(option), Select | None):
+                raise UsageError(f"{path}: {option} of step {name} must be a cpflow.Select")
         steps.append(
-            ChainStep(str(name), options.get("graph", name), select, options.get("config", {}))
+            ChainStep(
+                str(name),
+                options.get("graph", name),
+                options.get("select"),
+                options.get("when"),
+                options.get("config", {}),
+            )
         )
     return tuple(steps)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from cpflow.exposure import Exposure, RawFile
+from cpflow.plan.lookup import Calibration
+from cpflow.registry import DatasetRef
 from cpflow.repo import Repository
 from cpflow.stack import Stack, open_stack
 from cpflow.steps.tables import source_detectors
@@ -19,7 +20,7 @@ def stacks_beside(
     path: Sequence[str],
     instrument: str,
     stack: Stack,
-    crosstalk: Any,
+    crosstalk: Calibration | None,
 ) -> dict[int, Stack]:
     """Return the raw frames of the detectors whose signal is subtracted from this one.
 
@@ -31,15 +32,26 @@ def stacks_beside(
     instrument : str
     stack : Stack
         Of the detector that is corrected.
-    crosstalk : xarray.Dataset, or anything else for none
-        The calibration, as far as it exists when the plan is made.
+    crosstalk : Calibration, or None
 
     Returns
     -------
     dict of int to Stack
-        By detector. One without raw frames is said to be missing, and left out.
+        By detector. Raw frames that are missing are named, and nothing is subtracted for them.
     """
-    numbers = source_detectors(crosstalk) if isinstance(crosstalk, Mapping) else ()
+    if crosstalk is None:
+        return {}
+    numbers = sorted(
+        {
+            number
+            for source in crosstalk.sources
+            for number in source_detectors(
+                repository.open_dataset(source)
+                if isinstance(source, DatasetRef)
+                else source.dataset
+            )
+        }
+    )
     if not numbers or not stack.sources:
         return {}
     ids = ", ".join(str(e.exposure) for e in stack.exposures)
@@ -48,13 +60,18 @@ def stacks_beside(
     found: dict[int, list[tuple[Exposure, RawFile]]] = {}
     for pair in repository.select(query, collections=path):
         found.setdefault(pair[1].detector, []).append(pair)
-    for number in sorted(set(numbers) - set(found)):
-        logger.warning(
-            "detector %d: the crosstalk from detector %d is not subtracted, as there are no raw "
-            "frames of it",
-            stack.detector.id,
-            number,
-        )
+    wanted = {e.exposure for e in stack.exposures}
+    for number in numbers:
+        lacking = wanted - {e.exposure for e, _ in found.get(number, [])}
+        if lacking:
+            logger.warning(
+                "detector %d: the crosstalk from detector %d is not subtracted from %d exposures, "
+                "as there are no raw frames of it: %s",
+                stack.detector.id,
+                number,
+                len(lacking),
+                ", ".join(map(str, sorted(lacking)[:10])),
+            )
     return {
         number: open_stack(
             repository.detector(instrument, number),

@@ -10,7 +10,7 @@ from cpflow.errors import AmbiguousCalibrationError, MissingCalibrationError
 from cpflow.exposure import Exposure
 from cpflow.graph import Graph, GraphConfig
 from cpflow.plan.promise import promised
-from cpflow.products import DIMENSIONS
+from cpflow.products import DIMENSIONS, is_image
 from cpflow.registry import DatasetRef
 from cpflow.repo import Repository
 from cpflow.stack import Choice
@@ -113,6 +113,12 @@ def find_calibrations(
                 for e in exposures
             )
             found[need.product] = Calibration(tuple(present.values()), index)
+            if len(present) > 1 and not graph.inputs and not is_image(need.product):
+                raise AmbiguousCalibrationError(
+                    f"graph {graph.name} is made from one {need.product} of detector {detector}, "
+                    f"the exposures take {', '.join(str(s) for s in present.values())}",
+                    hint="narrow the query to exposures of one of them",
+                )
         elif not need.optional:
             raise _missing(graph, config, need.product, takers[0].instrument, detector, path)
     return found
@@ -174,14 +180,16 @@ def _missing(
     )
 
 
+def source_identity(source: DatasetRef | PlannedProduct) -> str:
+    """Return the hash of a calibration's values, or of what will decide them."""
+    return source.checksum if isinstance(source, DatasetRef) else source.token
+
+
 def identity_of(calibrations: Mapping[str, Calibration]) -> dict[str, Any]:
     """Return what decides the values: hashes of the calibrations, and who takes which."""
     return {
         name: [
-            [
-                source.checksum if isinstance(source, DatasetRef) else source.token
-                for source in calibration.sources
-            ],
+            [source_identity(source) for source in calibration.sources],
             list(calibration.index),
         ]
         for name, calibration in calibrations.items()

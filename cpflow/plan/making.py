@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cpflow.camera import Detector
-from cpflow.errors import ConfigurationError, NoDataError, UsageError
+from cpflow.errors import ConfigurationError, CpflowError, NoDataError, UsageError
 from cpflow.exposure import Exposure, RawFile
 from cpflow.graph import ChainGraph, ChainStep, Graph, Layer, Resolved, load_single, resolve
 from cpflow.graph.config import flatten
@@ -140,7 +140,8 @@ class _Making:
         graph = load_single(step.graph, self.repository.root)
         if step.select is not None:
             graph = replace(graph, inputs=dict.fromkeys(graph.inputs, step.select))
-        for select in graph.inputs.values():
+        wanted = [*graph.inputs.values()] if step.when is None else [step.when]
+        for select in wanted:
             if not any(select.matches(e) for e, _ in selected):
                 logger.warning(
                     "step %s is left out: the query selects nothing with %s",
@@ -154,13 +155,18 @@ class _Making:
             values = {}
             for key, value in layer.values.items():
                 first, _, rest = key.partition(".")
-                if first == step.name:
+                # A step may be called as a group of values is: as "defects".
+                if first == step.name and (rest in known or key not in known):
                     values[rest] = value
                 elif key in known:
                     values[key] = value
             layers.append(Layer(layer.origin, values))
         making = replace(self, layers=layers)
-        return making.products(graph, selected, planned, told=False, step=step.name)
+        try:
+            return making.products(graph, selected, planned, told=False, step=step.name)
+        except CpflowError as error:
+            error.message = f"step {step.name}: {error.message}"
+            raise
 
     def products(
         self,
@@ -225,7 +231,7 @@ class _Making:
         )
         datasets = {name: found.dataset(self.repository) for name, found in calibrations.items()}
         beside = stacks_beside(
-            self.repository, self.path, instrument, stack, datasets.get("crosstalk")
+            self.repository, self.path, instrument, stack, calibrations.get("crosstalk")
         )
         return _Part(
             instrument,
@@ -336,6 +342,12 @@ def _build(graph: Graph, resolved: Resolved, parts: list[_Part], step: str) -> l
                 resolved,
                 step,
                 also_from=_also_from(part, others),
+                also_with=tuple(
+                    source
+                    for other in others
+                    for calibration in other.calibrations.values()
+                    for source in calibration.sources
+                ),
             )
         )
     return products

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from cpflow import __version__
 from cpflow.camera import Detector
 from cpflow.errors import UsageError
 from cpflow.exposure import Exposure, RawFile
 from cpflow.graph import ChainGraph, Graph, Resolved
-from cpflow.plan.lookup import Calibration, identity_of
+from cpflow.plan.lookup import Calibration, identity_of, source_identity
 from cpflow.plan.memory import (
     IMAGE_BYTES,
     INTERPRETER_MEMORY,
@@ -28,6 +29,8 @@ from cpflow.stack.geometry import assemble
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from cpflow.registry import DatasetRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,8 @@ class PlannedProduct:
     """Of a chain."""
     also_from: tuple[tuple[Exposure, RawFile], ...] = ()
     """Raw frames of other detectors that decide its scale."""
+    also_with: tuple[DatasetRef | PlannedProduct, ...] = ()
+    """Calibrations of those."""
 
     @property
     def slug(self) -> str:
@@ -105,7 +110,11 @@ class PlannedProduct:
         halo = -(-(widest - height) // 2)
         band = band_memory(detector, exposures, height, halo=halo, images=images)
         corrected = any(name != "measure-readout" for name, _, _ in measures)
+        # What is found in a combined image is found in a frame without readout.
+        corrected |= any(key.startswith("search-") for key in keys)
         frame = frame_memory(detector, corrected=corrected, images=len(of_frame))
+        if any(key.startswith("pair-") for key in keys):
+            frame += frame_memory(detector, corrected=True)
         size = sum(raw.size for _, raw in self.raws)
         rows, columns = detector.shape
         bands = len(self.stack.bands) if banded else 0
@@ -116,7 +125,7 @@ class PlannedProduct:
             tasks=len(keys) + bands + 2,
             # Each measurement looks at whole frames, the reduce pass at each row once more.
             bytes_to_read=size * (len(measures) + exposures * banded) // max(1, exposures),
-            task_memory=max(band if banded else 0, frame if measures else 0),
+            task_memory=max(band if banded else 0, frame if measures or corrected else 0),
             finish_memory=rows * columns * (IMAGE_BYTES + 1)
             + 2 * band_memory(detector, 1, height)
             + 4 * rows * columns // max(1, len(detector.amplifiers)),
@@ -131,9 +140,10 @@ class PlannedProduct:
             "instrument": self.instrument,
             "detector": self.detector.id,
             "physical_filter": self.physical_filter,
-            "raws": [[e.exposure, raw.checksum] for e, raw in self.raws],
+            "raws": [[_record(e), raw.checksum] for e, raw in self.raws],
             "calibrations": identity_of(self.calibrations),
-            "also_from": [[raw.detector, e.exposure, raw.checksum] for e, raw in self.also_from],
+            "also_from": [[raw.detector, _record(e), raw.checksum] for e, raw in self.also_from],
+            "also_with": [source_identity(source) for source in self.also_with],
             "graph": self.graph.source_hash,
             "config": self.resolved.as_dict(),
             "camera": repr(self.detector),
@@ -149,12 +159,25 @@ class PlannedProduct:
     @property
     def promises(self) -> tuple[PlannedProduct, ...]:
         """Products of the same plan that this one is made with."""
-        return tuple(
-            source
-            for calibration in self.calibrations.values()
-            for source in calibration.sources
-            if isinstance(source, PlannedProduct)
-        )
+        return tuple(s for s in self.made_with if isinstance(s, PlannedProduct))
+
+    @property
+    def made_with(self) -> tuple[DatasetRef | PlannedProduct, ...]:
+        """All calibrations that decide it, each once, those of other detectors among them."""
+        own = (s for calibration in self.calibrations.values() for s in calibration.sources)
+        return tuple({source_identity(s): s for s in (*own, *self.also_with)}.values())
+
+
+def _record(exposure: Exposure) -> list[Any]:
+    """Return what a record says that may decide values: it can be corrected after ingest."""
+    return [
+        exposure.exposure,
+        exposure.observation_type,
+        exposure.physical_filter,
+        exposure.exposure_time,
+        exposure.dark_time,
+        sorted((key, repr(value)) for key, value in exposure.extra.items()),
+    ]
 
 
 @dataclass(frozen=True)
@@ -220,7 +243,12 @@ class Plan:
     @cached_property
     def identity(self) -> str:
         """Hash of graph, configuration and inputs: the same plan has the same identity."""
-        content = [self.graph.source_hash, [product.token for product in self.products]]
+        # Another version may give other bits: it begins anew.
+        content = [
+            __version__,
+            self.graph.source_hash,
+            [product.token for product in self.products],
+        ]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     @property

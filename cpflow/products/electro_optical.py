@@ -36,6 +36,7 @@ LINEARIZER = ProductSpec(
         ),
         Variable("coefficient_errors", ("amp", "coefficient"), "float64", (), True),
         Variable("table", ("amp", "entry"), "float32", ("adu",), True, meaning="lookup table"),
+        Variable("dropped", ("exposure",), "bool", (), True, meaning="left out by --drop-bad"),
         _REASON,
         *_of_amp(
             {
@@ -85,6 +86,7 @@ PTC = ProductSpec(
         Variable("covariance_errors", _PAIR_LAGS, "float64", ("adu2",)),
         Variable("covariances_model", _PAIR_LAGS, "float64", ("adu2",)),
         Variable("exposures", ("pair", "of_pair"), "int64"),
+        Variable("dropped", ("exposure",), "bool", (), True, meaning="left out by --drop-bad"),
     ),
 )
 _KERNEL = ("kernel_x", "kernel_y")

@@ -170,8 +170,10 @@ def _check_output(plan: Plan, output: str | None, output_run: str | None) -> Non
                 f"output {output} exists and is a {kind} collection, not a chain",
                 hint="name another one with -o",
             )
-    if output_run is not None and output_run in names:
-        raise UsageError(f"run {output_run} exists", hint="name another one with --output-run")
+    for name in () if output_run is None else run_names(plan, output_run):
+        check_collection_name(name)
+        if name in names:
+            raise UsageError(f"run {name} exists", hint="name another one with --output-run")
 
 
 def _open_run(
@@ -186,7 +188,7 @@ def _open_run(
         name = output_run or f"{output}/{datetime.now(UTC).strftime('%Y%m%dT%H%M%SZ')}"
         taken = set(plan.repository.registry.collection_names())
         unique, count = name, 1
-        while unique in taken:
+        while taken.intersection(run_names(plan, unique)):
             count += 1
             unique = f"{name}-{count}"
         facts = {
@@ -228,7 +230,7 @@ def _build(
                 name,
                 tuple(variables),
                 *arrays,
-                dask_key_name=f"write-{product.slug}-{name}",
+                dask_key_name=f"write-{product.slug}-{name}-{staging.path.name}",
             )
             tasks.append(task)
             records.append(task)
@@ -349,6 +351,12 @@ def _check_promises(product: PlannedProduct, failed: Mapping[str, CpflowError]) 
             )
 
 
+def run_names(plan: Plan, run: str) -> list[str]:
+    """Return the RUN collections that a run makes: itself, and those of superseded products."""
+    steps = [p.step for p in plan.products if plan.superseded(p)]
+    return [run, *dict.fromkeys(f"{run}/{step}" for step in steps)]
+
+
 def _run_of(product: PlannedProduct, plan: Plan, facts: Mapping[str, Any]) -> str:
     """Return the RUN that a product goes to.
 
@@ -428,7 +436,6 @@ def _lineage(product: PlannedProduct, made: Mapping[str, DatasetRef]) -> Lineage
         ),
         tuple(
             made[source.slug].id if isinstance(source, PlannedProduct) else source.id
-            for calibration in product.calibrations.values()
-            for source in calibration.sources
+            for source in product.made_with
         ),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cpflow.camera import Detector
@@ -11,13 +11,13 @@ from cpflow.exposure import Exposure
 from cpflow.stack.choice import chosen
 from cpflow.stack.frame import Context, Failure, Frame, Operation
 from cpflow.stack.lazy import Looks, node, shared_values
-from cpflow.stack.tasks import Source, check_dropped, located, process, usable
+from cpflow.stack.tasks import Source, check_dropped, located, process
 
 if TYPE_CHECKING:
     from cpflow.stack.stack import Stack
 
 PairMeasurement = Callable[[tuple[Frame, Frame], tuple[Context, Context]], Any]
-PairSolution = Callable[[Sequence[Any], Sequence[Exposure]], Any]
+PairSolution = Callable[[Sequence[Any], Sequence[Exposure], Collection[int]], Any]
 
 
 def solve_pairs(
@@ -41,8 +41,8 @@ def solve_pairs(
     measurement : callable
         Takes two processed frames and their contexts, and returns something small and picklable.
     solution : callable
-        Takes what was measured (None for a pair of which an exposure cannot be used) and the
-        exposures of the stack.
+        Takes what was measured (None for a pair of which an exposure cannot be used), the
+        exposures of the stack, and the ids of those that cannot be used.
 
     Returns
     -------
@@ -129,10 +129,11 @@ def gather_pairs(
     BuildError
         If more than `drop_bad` exposures cannot be used.
     """
-    usable(sources, measured, drop_bad)
-    failures = {value.exposure: value for value in values if isinstance(value, Failure)}
+    looks = [value for item in measured for value in item.values()]
+    failures = {f.exposure: f for f in (*looks, *values) if isinstance(f, Failure)}
     check_dropped(list(failures.values()), len(sources), drop_bad)
     return solution(
         [None if isinstance(value, Failure) else value for value in values],
         [source.exposure for source in sources],
+        set(failures),
     )

@@ -112,8 +112,8 @@ class Stack:
         """Return the hash of all that decides the first `looks` looks."""
         from dask.base import tokenize
 
-        checksums = [source.raw.checksum for source in self.sources]
-        content: list[Any] = [checksums, self.detector, self.drop_bad]
+        inputs = [(source.exposure, source.raw.checksum) for source in self.sources]
+        content: list[Any] = [inputs, self.detector, self.drop_bad]
         for look in self.looks[:looks]:
             operations = self.operations[: look.stage]
             content.append(

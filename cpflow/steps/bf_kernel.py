@@ -93,6 +93,12 @@ class SolveKernels:
                 hint="measure it with ptc.fit_type=FULLCOVARIANCE, or -c kernel.method=average",
             )
         amplifiers = [_covariances(ptc, a, options) for a in range(ptc.sizes["amp"])]
+        unknown = sorted(set(options.ignored_amplifiers) - set(self.names))
+        if unknown:
+            raise DataError(
+                f"kernel.ignored_amplifiers names {', '.join(unknown)}",
+                hint=f"the amplifiers are {', '.join(self.names)}",
+            )
         ignored = [self.names.index(n) for n in options.ignored_amplifiers if n in self.names]
         single = [self._solve(amplifier) for amplifier in amplifiers]
         good = [

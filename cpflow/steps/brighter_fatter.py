@@ -16,6 +16,7 @@ from cpflow.kernels.brighter_fatter import brighter_fatter_correction, converge
 from cpflow.kernels.interpolate import interpolate_rows
 from cpflow.kernels.masks import grow
 from cpflow.kernels.planes import BAD, EDGE, NO_DATA, SAT, UNMASKEDNAN
+from cpflow.kernels.statistics import clipped_statistics
 from cpflow.stack import Context, Frame
 from cpflow.stack.geometry import assemble_array, slabs
 from cpflow.steps.electronics import gains_of
@@ -39,6 +40,8 @@ class Convergence:
     iterations: int
     change: float
     converged: bool
+    level: float = 0.0
+    """Mean of the good pixels, electrons, where there are bad ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +56,11 @@ class MeasureConvergence:
         electrons = frame.image * gains[:, None, None]
         image = assemble_array(context.detector, electrons)
         doubtful = _doubtful(frame)
+        level = 0.0
         if doubtful is not None:
-            _bridge(image, assemble_array(context.detector, doubtful))
+            bad = assemble_array(context.detector, doubtful)
+            level = float(clipped_statistics(image, ~bad).mean)
+            _bridge(image, bad, level)
         kernel = context.shared[KERNEL]
         if max(kernel.shape) > _KERNEL_SIDE or any(
             n > most for n, most in zip(kernel.shape, context.detector.shape, strict=True)
@@ -79,7 +85,7 @@ class MeasureConvergence:
                 found.changes[-1],
                 found.iterations,
             )
-        return Convergence(found.iterations, float(found.changes[-1]), found.converged)
+        return Convergence(found.iterations, float(found.changes[-1]), found.converged, level)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +120,7 @@ class CorrectBrighterFatter:
         for slab in slabs(detector, frame.rows):
             image = slab.gather(detector, electrons)
             if doubtful is not None:
-                _bridge(image, slab.gather(detector, doubtful))
+                _bridge(image, slab.gather(detector, doubtful), done.level)
             added = brighter_fatter_correction(
                 image,
                 kernel,
@@ -163,12 +169,17 @@ def _doubtful(frame: Frame) -> npt.NDArray[np.bool_] | None:
     return found if found.any() else None
 
 
-def _bridge(image: npt.NDArray[np.float32], bad: npt.NDArray[np.bool_]) -> None:
+def _bridge(image: npt.NDArray[np.float32], bad: npt.NDArray[np.bool_], level: float) -> None:
+    """Interpolate bad pixels; a row without any good one gets the level of the image.
+
+    As zero it would be a cliff, over which the correction would move charge into its neighbours.
+    """
     touched = np.flatnonzero(bad.any(axis=1))
     if len(touched):
         part = image[touched]
         interpolate_rows(part, None, bad[touched], row_means(part, bad[touched]))
-        image[touched] = np.nan_to_num(part, nan=0.0, posinf=0.0, neginf=0.0)
+        fill = level if np.isfinite(level) else 0.0
+        image[touched] = np.nan_to_num(part, nan=fill, posinf=fill, neginf=fill)
 
 
 def brighter_fatter_passes(

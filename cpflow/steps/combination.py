@@ -17,7 +17,7 @@ from cpflow.stack import BandStack, Stack
 from cpflow.steps.brighter_fatter import BRIGHTER_FATTER, brighter_fatter_passes
 from cpflow.steps.common_error import common_variance
 from cpflow.steps.cosmic_rays import COSMIC_RAYS, cosmic_ray_pixels
-from cpflow.steps.electronics import READOUT
+from cpflow.steps.electronics import READOUT, check_variance
 from cpflow.steps.focal_plane import FOCAL_PLANE, LEVEL, MeasureLevel, scale_over_focal_plane
 from cpflow.steps.fringes import FRINGE_AMPLITUDE, fringe_amplitudes
 from cpflow.steps.gathered import dropped_exposures
@@ -55,6 +55,8 @@ def combine(
         stacks = scale_over_focal_plane(stack) if options.scale == "focal_plane" else stack
         return {detector: combine(one, options) for detector, one in stacks.items()}
     check_scale(options, stack.exposures)
+    if len(stack.exposures) < options.input_variance_below:
+        check_variance(stack, f"the variance of {len(stack.exposures)} exposures")
     if options.scale == "mean":
         stack = stack.measure(LEVEL, MeasureLevel())
     elif options.scale == "focal_plane" and FOCAL_PLANE not in stack.shared:

@@ -18,6 +18,7 @@ from cpflow.kernels.masks import grow
 from cpflow.kernels.planes import BAD, CR
 from cpflow.stack import Choice, Context, Frame, Stack
 from cpflow.stack.geometry import assemble_array, slabs, split_array
+from cpflow.steps.electronics import check_variance
 from cpflow.steps.lacosmic import check_installed, lacosmic_mask
 from cpflow.steps.options import CosmicRays
 
@@ -75,6 +76,7 @@ def reject_cosmic_rays(exposures: Stack, options: CosmicRays) -> Stack:
         return exposures
     if options.method == "lacosmic":
         check_installed()
+    check_variance(exposures, "finding cosmic rays")
     found = exposures.measure(COSMIC_RAYS, FindCosmicRays(options))
     return found.solve(FLAGGED, TellHotPixels(options.persistent)).then(
         FlagCosmicRays(options.grow)
@@ -153,7 +155,9 @@ def rays_of(
     split = split_array(detector, labels, range(detector.imaging_shape[0])).transpose(1, 0, 2)
     row, amplifier, column = np.nonzero(split)
     amplifiers, _, columns = image.shape
-    signal = image[amplifier, row, column] - np.median(image)
+    # A row that is bad throughout is NaN, and says nothing of the others.
+    known = image[np.isfinite(image)]
+    signal = image[amplifier, row, column] - (np.median(known) if known.size else 0)
     return Rays(
         (row * amplifiers + amplifier) * columns + column,
         split[row, amplifier, column] - np.int32(1),
@@ -199,7 +203,7 @@ def _rays_among(rays: Rays, often: npt.NDArray[np.bool_]) -> npt.NDArray[np.int6
         return rays.places
     hot = often[rays.places]
     total = np.bincount(rays.group, weights=rays.signal)
-    is_hot = np.bincount(rays.group, weights=rays.signal * hot) >= 0.5 * total
+    is_hot = (total > 0) & (np.bincount(rays.group, weights=rays.signal * hot) >= 0.5 * total)
     return rays.places[~hot & ~is_hot[rays.group]]
 
 

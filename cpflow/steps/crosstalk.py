@@ -244,17 +244,21 @@ class SolveCrosstalk:
         options = self.options
         measured: list[Ratios] = [item[RATIOS] for item in values if item is not None]
         ratios = [one.own for one in measured]
-        if not sum(len(one.ratios) for one in ratios):
+        total = sum(
+            len(one.ratios) for each in measured for one in (each.own, *each.others.values())
+        )
+        if not total:
             raise DataError(
                 f"no pixel of {len(ratios)} exposures is as bright as {options.threshold:g}, so "
                 "there is nothing to measure crosstalk with",
                 hint="take exposures with bright stars, or a lower -c crosstalk.threshold",
             )
         found = self._solve(ratios)
-        between = [
-            self._solve([one.others[number] for one in measured if number in one.others])
-            for number in self.others
-        ]
+        shape = found.coefficients.shape
+        between = []
+        for number in self.others:
+            theirs = [one.others[number] for one in measured if number in one.others]
+            between.append(self._solve(theirs) if theirs else _unknown(shape))
         counts = [0 if item is None else len(item[RATIOS].own.ratios) for item in values]
         return {
             "coefficients": found.coefficients,
@@ -283,3 +287,10 @@ class SolveCrosstalk:
             reject_negative=options.reject_negative,
             zero_invalid=options.zero_invalid,
         )
+
+
+def _unknown(shape: tuple[int, ...]) -> CrosstalkSolution:
+    """Return what is known of a detector that has no usable exposure in common."""
+    nan, nothing = np.full(shape, np.nan), np.zeros(shape)
+    never = np.zeros(shape, np.bool_)
+    return CrosstalkSolution(nan, nan, nan, nothing.astype(np.int64), never, nothing, nothing)

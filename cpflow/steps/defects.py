@@ -118,6 +118,12 @@ def _seconds(exposure: Exposure) -> float:
     return float("nan") if time is None else time
 
 
+def _painted(found: Found, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    mask = np.zeros(shape, np.bool_)
+    mask.flat[found.pixels] = True
+    return mask
+
+
 @dataclass(frozen=True, slots=True)
 class MergeDefects:
     """Merge the defects of all exposures, kind by kind."""
@@ -133,17 +139,15 @@ class MergeDefects:
     ) -> npt.NDArray[np.uint8]:
         """Return 1 where a pixel is bad, shape (amp, y, x) in the readout frame."""
         shape = self.detector.shape
-        sources: dict[str, list[npt.NDArray[np.bool_]]] = {}
+        sources: dict[str, list[Found]] = {}
         for item in values:
-            if item is None:
-                continue
-            found: Found = item[FOUND]
-            mask = np.zeros(shape, np.bool_)
-            mask.flat[found.pixels] = True
-            sources.setdefault(found.source, []).append(mask)
+            if item is not None:
+                sources.setdefault(item[FOUND].source, []).append(item[FOUND])
         if not sources:
             raise DataError("no exposure can be used, so no defects can be found")
-        merged = merge_sources(sources, self.options.mode, self.options.fraction)
+        # One mask at a time: a hundred of a whole detector are more than a gigabyte.
+        masks = {kind: (_painted(one, shape) for one in found) for kind, found in sources.items()}
+        merged = merge_sources(masks, self.options.mode, self.options.fraction)
         manual = shared.get(MANUAL)
         boxes = manual.values if isinstance(manual, Choice) else [manual]
         return defect_map(

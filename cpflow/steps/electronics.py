@@ -9,13 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from cpflow.camera import Detector
+from cpflow.errors import ConfigurationError
 from cpflow.kernels.crosstalk import convert_coefficients, mask_bright_sources, subtract_crosstalk
 from cpflow.kernels.deferred_charge import restore_deferred_charge
 from cpflow.kernels.linearity import linearize
 from cpflow.kernels.planes import BAD, CROSSTALK
 from cpflow.kernels.readout import subtract_overscan
 from cpflow.kernels.variance import variance_plane
-from cpflow.stack import Beside, Context, Frame
+from cpflow.stack import Beside, Context, Frame, Stack
 from cpflow.stack.geometry import place, to_detector_frame
 from cpflow.steps.images import in_units, subtract
 from cpflow.steps.options import Isr
@@ -84,6 +85,20 @@ class RemoveSignature:
         return out
 
 
+def check_variance(stack: Stack, purpose: str) -> None:
+    """Refuse exposures without a variance plane where one is needed.
+
+    Raises
+    ------
+    ConfigurationError
+    """
+    for operation in stack.operations:
+        if isinstance(operation, RemoveSignature) and not operation.options.variance:
+            raise ConfigurationError(
+                f"isr.variance is off, but {purpose} needs it", hint="-c isr.variance=true"
+            )
+
+
 def gains_of(context: Context) -> npt.NDArray[np.float64]:
     """Return the gain of each amplifier, electron/adu: measured if there is one, else the camera's.
 
@@ -138,9 +153,12 @@ def _subtract_crosstalk(frame: Frame, context: Context, options: Isr) -> None:
         # As they were measured: for one that was not, the conversion takes the median of others.
         c, q = convert_coefficients(c, q, gains_of(context) if gains is None else gains, "adu")
     ghosts = None
+    # A saturated amplifier has no level, and its counts are no signal (spec electro-optical 4.3).
+    readout: Readout = context.measured[READOUT]
+    valid = matrix.valid & ~readout.bad[:, None] & ~readout.bad
     if options.crosstalk_mask is not None:
-        ghosts = mask_bright_sources(frame.image, c, options.crosstalk_mask, matrix.valid)
-    subtract_crosstalk(frame.image, c, q, matrix.valid)
+        ghosts = mask_bright_sources(frame.image, c, options.crosstalk_mask, valid)
+    subtract_crosstalk(frame.image, c, q, valid)
     for detector, between in matrix.between.items():
         other = context.shared.get(BESIDE, {}).get(detector)
         if other is not None:
@@ -169,6 +187,8 @@ def _subtract_other(
     readout: Readout = other.measured[context.exposure.exposure][READOUT]
     sources, _ = _subtract_overscan(raw, frame.rows, readout, detector, options)
     for s, signal in enumerate(sources):
+        if readout.bad[s]:
+            continue
         for t in np.flatnonzero(np.isfinite(between[s]) & (between[s] != 0)):
             frame.image[t] -= np.float32(between[s, t]) * signal
 

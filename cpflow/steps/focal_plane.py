@@ -78,10 +78,20 @@ def scale_over_focal_plane(stacks: Mapping[int, Stack]) -> dict[int, Stack]:
     token = tokenize([stack.token for stack in measured.values()])[:16]
     solution = delayed(solve_levels, pure=False)(
         [[e.exposure for e in stack.exposures] for stack in measured.values()],
-        [stack.measurements() for stack in measured.values()],
+        [
+            delayed(_levels_of, pure=False)(
+                stack.measurements(), dask_key_name=f"levels-{stack.token[:16]}"
+            )
+            for stack in measured.values()
+        ],
         dask_key_name=f"solve-focal-plane-{token}",
     )
     return {id_: stack.share(FOCAL_PLANE, solution) for id_, stack in measured.items()}
+
+
+def _levels_of(measured: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the levels alone: the overscan models of all detectors would be gigabytes."""
+    return [{LEVEL: values[LEVEL]} for values in measured]
 
 
 def solve_levels(

@@ -31,6 +31,7 @@ from cpflow.stack.geometry import (
     to_detector_frame,
 )
 from cpflow.steps.combination import combine
+from cpflow.steps.electronics import check_variance
 from cpflow.steps.focal_plane import FOCAL_PLANE, MeasureLevel
 from cpflow.steps.options import Combine, FringePattern
 
@@ -100,6 +101,7 @@ def combine_fringes(exposures: Stack, options: FringePattern, combination: Combi
             hint="-c combine.scale=none: each exposure is divided by the level of its sky",
         )
     scaled = combination.model_copy(update={"scale": "focal_plane"})
+    check_variance(exposures, "finding objects")
     stack = exposures.measure(SMOOTH_SKY, MeasureSmoothSky(options))
     stack = stack.share(FOCAL_PLANE, _levels(stack))
     seen = stack

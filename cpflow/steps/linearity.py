@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cpflow.camera import Detector
-from cpflow.errors import DataError
+from cpflow.errors import ConfigurationError, DataError
 from cpflow.exposure import Exposure
 from cpflow.kernels.linearity_fit import fit_linearity
 from cpflow.kernels.linearity_result import LinearityFit, LinearityOptions
@@ -20,6 +20,7 @@ from cpflow.kernels.planes import BAD, NO_DATA, SAT, SUSPECT
 from cpflow.kernels.statistics import clipped_statistics
 from cpflow.products import LINEARITY_KINDS
 from cpflow.stack import Column, Context, Frame, Stack, tabulate
+from cpflow.steps.gathered import dropped_exposures
 from cpflow.steps.options import Linearity
 from cpflow.steps.ptc import flux_of
 from cpflow.steps.tables import table
@@ -101,9 +102,12 @@ def linearity_of_flats(flats: Stack, options: Linearity) -> xr.Dataset:
     xarray.Dataset
         As `solve_linearity`, with a point for each exposure.
     """
+    if flats.units != "adu":
+        raise ConfigurationError("linearity is measured in adu", hint="-c isr.gain=none")
     stack = flats.measure(LEVELS, MeasureAmplifiers())
     value = stack.solved(FitFlats(options, len(stack.detector.amplifiers)), name="linearity")
     product = _tabulated(value, stack.detector, len(stack.sources), options, "exposure")
+    product["dropped"] = stack.gather(dropped_exposures, ("exposure",), np.bool_, name="dropped")
     return product.assign_coords(exposure=[e.exposure for e in stack.exposures])
 
 

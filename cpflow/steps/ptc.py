@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +101,7 @@ def measure_ptc(flats: Stack, options: Ptc) -> xr.Dataset:
     lags = (*place, "lag_x", "lag_y")
     for name in ("covariances", "covariance_errors", "covariances_model"):
         columns[name] = Column(lags, np.float64, {"units": "adu2"})
+    columns["dropped"] = Column(("exposure",), np.bool_, {})
     columns["exposures"] = Column(("pair", "of_pair"), np.int64, {})
     for name in ("exposure_time", "flux"):
         columns[name] = Column(("pair",), np.float64, {"units": "s" if name != "flux" else ""})
@@ -110,8 +111,12 @@ def measure_ptc(flats: Stack, options: Ptc) -> xr.Dataset:
         "lag_x": options.max_lag,
         "lag_y": options.max_lag,
         "of_pair": 2,
+        "exposure": len(flats.sources),
     }
-    coords = {"amp": list(flats.detector.amplifier_names)}
+    coords = {
+        "amp": list(flats.detector.amplifier_names),
+        "exposure": [e.exposure for e in flats.exposures],
+    }
     product = tabulate(value, columns, sizes, coords)
     product.attrs.update(fit_type=options.fit_type, fit_degree=options.degree)
     return product
@@ -213,7 +218,10 @@ class FitCurves:
     pairs: tuple[tuple[int, int], ...]
 
     def __call__(
-        self, values: Sequence[MeasuredPair | None], exposures: Sequence[Exposure]
+        self,
+        values: Sequence[MeasuredPair | None],
+        exposures: Sequence[Exposure],
+        failed: Collection[int],
     ) -> dict[str, npt.NDArray[Any]]:
         """Return the columns of the product.
 
@@ -226,6 +234,7 @@ class FitCurves:
         if not known:
             raise DataError("no pair of flats could be measured")
         columns = _measurements(values, len(known[0].amplifiers), self.options.max_lag)
+        columns["dropped"] = np.array([e.exposure in failed for e in exposures])
         columns["exposures"] = np.array(
             [[exposures[i].exposure for i in pair] for pair in self.pairs], np.int64
         )

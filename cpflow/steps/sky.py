@@ -8,7 +8,7 @@ the mean of these bins over all exposures, without objects.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,8 +21,9 @@ from cpflow.kernels.clipped_mean import clipped_mean
 from cpflow.kernels.focal_plane_sky import add_to_superpixels, sky_on_detector
 from cpflow.kernels.objects import find_objects, fit_background
 from cpflow.kernels.planes import bits
-from cpflow.stack import Context, Frame, Stack
+from cpflow.stack import Context, Failure, Frame, Stack
 from cpflow.stack.geometry import assemble_array
+from cpflow.steps.electronics import check_variance
 from cpflow.steps.gathered import dropped_exposures
 from cpflow.steps.options import Sky
 from cpflow.steps.sky_scale import (
@@ -89,6 +90,8 @@ def _with_levels(stacks: Mapping[int, Stack], plane: FocalPlane, options: Sky) -
     from dask.base import tokenize
     from dask.delayed import delayed
 
+    for stack in stacks.values():
+        check_variance(stack, "finding objects")
     measured = {
         id_: stack.measure(SUPERPIXELS, MeasureSuperpixels(options, plane))
         for id_, stack in stacks.items()
@@ -98,10 +101,26 @@ def _with_levels(stacks: Mapping[int, Stack], plane: FocalPlane, options: Sky) -
         delayed(plane, name=f"focal-plane-{token}", traverse=False),
         delayed(options, name=f"sky-options-{token}", traverse=False),
         [[e.exposure for e in stack.exposures] for stack in measured.values()],
-        [stack.measurements() for stack in measured.values()],
+        [
+            delayed(without_masks, pure=False)(
+                stack.measurements(), dask_key_name=f"sky-levels-{stack.token[:16]}"
+            )
+            for stack in measured.values()
+        ],
         dask_key_name=f"solve-sky-{token}",
     )
     return {id_: stack.share(SKY_LEVELS, solution) for id_, stack in measured.items()}
+
+
+def without_masks(measured: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return what the sky of exposures is solved from: not their object masks, of all detectors."""
+    small = []
+    for values in measured:
+        found = values[SUPERPIXELS]
+        if not isinstance(found, Failure):
+            found = replace(found, left_out=np.empty(0, np.uint8))
+        small.append({SUPERPIXELS: found})
+    return small
 
 
 def _combine(levelled: Stack, plane: FocalPlane, options: Sky) -> xr.Dataset:

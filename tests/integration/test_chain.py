@@ -9,7 +9,7 @@ import pytest
 from distributed import Client, LocalCluster
 
 from cpflow import Repo
-from cpflow.errors import BuildError, ConfigurationError, MissingCalibrationError
+from cpflow.errors import BuildError, ConfigurationError, MissingCalibrationError, UsageError
 from cpflow.io.instrument import dump_instrument, load_instrument, scaled
 from cpflow.simulate import Observation, Sequence, Truth, bias_sequence, dark_sequence, simulate
 
@@ -154,3 +154,84 @@ def test_values_of_one_step_and_of_all(repo):
     assert all(p.resolved.as_dict()["isr.empirical_read_noise"] for p in plan.products)
     with pytest.raises(ConfigurationError, match=r"no step of chain chain .*combine\.clap"):
         repo.plan("chain", config={"combine.clap": 1})
+
+
+@pytest.fixture
+def quad(tmp_path):
+    """Four detectors, whose flats are scaled together."""
+    camera = load_instrument("quad")
+    truth = Truth()
+    flats = Sequence(
+        tuple(
+            Observation(
+                day_obs=20210122, seq_num=1 + i, type="flat", exposure_time=10.0, lamp=2500.0,
+                filter="r", target="flat",
+            )
+            for i in range(5)
+        ),
+        truth=truth,
+    )  # fmt: skip
+    for sequence in (bias_sequence(6, truth=truth), dark_sequence(5, truth=truth), flats):
+        simulate(tmp_path / "raws", camera, sequence, truth=truth)
+    dump_instrument(camera, tmp_path / "raws" / "instrument.yaml")
+    Repo.create(tmp_path / "repo", tmp_path / "raws" / "instrument.yaml").close()
+    with Repo(tmp_path / "repo") as opened:
+        opened.ingest(tmp_path / "raws")
+        yield opened
+
+
+def test_detectors_that_are_scaled_together_take_each_others_products(quad):
+    run = quad.plan("chain").run(output="u/test/chain")
+    assert len(run.datasets) == 20
+    flat = next(r for r in run.datasets if r.type == "flat" and r.data_id.detector == 0)
+    used = quad.registry.lineage(flat.id)
+    darks = {r.id for r in run.datasets if r.type == "dark"}
+    assert darks <= set(used.datasets), "the darks of all four decide the scale"
+    assert {raw.detector for raw in used.raws} == {0, 1, 2, 3}
+
+
+def test_a_detector_that_fails_blocks_those_scaled_with_it(quad):
+    plan = quad.plan("chain", config={"dark.cosmic_rays.max_pixels": 1})
+    dark = next(p for p in plan.products if p.type == "dark")
+    assert dark.detector.id == 0
+    flat = next(p for p in plan.products if p.type == "flat" and p.detector.id == 3)
+    assert dark.slug in {source.slug for source in flat.promises}
+
+
+def test_names_of_runs_that_are_taken_are_refused_before_anything_runs(repo):
+    query = "observation_type IN ('bias', 'flat', 'dark')"
+    repo.plan("chain", query).run(output_run="u/test/one")
+    repo.remove_runs("u/test/one", force=True)
+    left = set(repo.registry.collection_names())
+    assert "u/test/one/defects" in left
+    with pytest.raises(UsageError, match="run u/test/one/defects exists"):
+        repo.plan("chain", query).run(output_run="u/test/one")
+
+
+def test_a_step_called_as_a_group_of_values_takes_both_spellings(repo):
+    for key in ("defects.mode", "defects.defects.mode"):
+        plan = repo.plan("chain", "observation_type='bias'", config={key: "OR"})
+        (defects,) = (p for p in plan.products if p.step == "defects")
+        assert defects.resolved.as_dict()["defects.mode"] == "OR"
+    # Without flats there is nothing to find again.
+    assert [p.step for p in plan.products] == ["bias", "defects"]
+
+
+def test_what_cannot_be_is_refused_with_the_step_named(repo, tmp_path):
+    with pytest.raises(ConfigurationError, match=r"step dark: isr\.variance is off"):
+        repo.plan("chain", config={"dark.isr.variance": False})
+    path = tmp_path / "odd.py"
+    path.write_text('"""Odd."""\nCHAIN = {"darkAgain": {"graph": "dark"}}\n')
+    with pytest.raises(UsageError, match="'darkAgain' cannot be the name of a step"):
+        repo.plan(str(path))
+
+
+def test_a_corrected_record_is_another_plan(repo):
+    from dataclasses import replace
+
+    before = repo.plan("dark", inputs=("LATISS/raw/all",), config={"isr.bias": False})
+    e, raw = before.products[0].raws[0]
+    product = before.products[0]
+    longer = (replace(e, dark_time=2 * e.dark_time), raw)
+    changed = replace(product, raws=(longer, *product.raws[1:]))
+    assert changed.token != product.token

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -66,6 +66,12 @@ class Ptc(Options):
     outlier_clip: float = Field(5.0, gt=0)
     subtract_long_range: bool = False
     polynomial_degree: int = Field(3, ge=1)
+
+    @model_validator(mode="after")
+    def _measured_lags(self) -> Self:
+        if self.fit_lags is not None and self.fit_lags > self.max_lag:
+            raise ValueError(f"fit_lags is {self.fit_lags}, but max_lag only {self.max_lag}")
+        return self
 
 
 class Linearity(Options):

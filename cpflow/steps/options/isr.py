@@ -58,7 +58,7 @@ class Isr(Options):
     brighter_fatter_threshold: float = Field(1000.0, gt=0)
     """The iteration ends when all pixels together change by less, electrons."""
     brighter_fatter_grow: int = Field(2, ge=0, le=16)
-    """Pixels around bad ones that are left out of the correction."""
+    """Pixels by which bad and saturated ones grow: their neighbours got a doubtful correction."""
     dark: bool = False
     """Subtract the dark, scaled by the exposure's dark time."""
     flat: bool = False

@@ -279,3 +279,20 @@ def test_a_kernel_that_is_too_large_is_refused(shape):
     context = Context(camera, EXPOSURE, shared={KERNEL: np.zeros(shape)})
     with pytest.raises(ProductError, match=f"kernel has {shape[0]} x {shape[1]} pixels"):
         MeasureConvergence(options_of())(frame, context)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_rows_without_a_good_pixel_leave_their_neighbours_alone(method):
+    """They are bridged by the level of the image: as zero they would be a cliff."""
+    level = np.full((HEIGHT, WIDTH), 5e4, np.float32)
+    mask = np.zeros((HEIGHT, WIDTH), np.uint16)
+    mask[:5] = BAD
+    kernel = np.full((7, 7), -1e-7)
+    kernel[3, 3] = -8e-7
+    options = options_of(method)
+    frame = frame_of(level, mask)
+    done = measured(frame, kernel, options)
+    assert done.level == pytest.approx(5e4)
+    out = assemble_array(detector(), corrected(frame, kernel, options, done).image)
+    # Even light moves nowhere; the outermost rows, within reach of the border, aside.
+    np.testing.assert_allclose(out[5:-5, 5:-5], 5e4, rtol=1e-4)
