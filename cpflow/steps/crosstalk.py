@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -277,7 +277,7 @@ class SolveCrosstalk:
 
     def _solve(self, ratios: Sequence[CrosstalkRatios]) -> CrosstalkSolution:
         options = self.options
-        return solve_crosstalk(
+        solution = solve_crosstalk(
             ratios,
             order=options.order,
             clip=options.clip,
@@ -287,6 +287,7 @@ class SolveCrosstalk:
             reject_negative=options.reject_negative,
             zero_invalid=options.zero_invalid,
         )
+        return replace(solution, valid=solution.valid & (solution.counts >= options.least_ratios))
 
 
 def _unknown(shape: tuple[int, ...]) -> CrosstalkSolution:

@@ -33,6 +33,8 @@ class CrosstalkMeasure(Options):
     weighted: bool = True
     significance: float = Field(3.0, ge=0)
     """A coefficient is valid if it is so many errors from zero."""
+    least_ratios: int = Field(50, ge=2)
+    """With fewer a coefficient is not valid: its error cannot be trusted."""
     reject_negative: bool = False
     zero_invalid: bool = False
 
