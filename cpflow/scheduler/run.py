@@ -21,10 +21,11 @@ from cpflow.errors import (
     MissingCalibrationError,
     UsageError,
 )
-from cpflow.plan import Plan, PlannedProduct, promise_key
+from cpflow.plan import Plan, PlannedProduct
 from cpflow.registry import CollectionType, DataId, DatasetRef, Lineage, RawUse
 from cpflow.registry.names import check_collection_name
 from cpflow.scheduler.bands import finished_band, write_band
+from cpflow.scheduler.binding import Binding
 from cpflow.scheduler.events import Event, Listener, ignore
 from cpflow.scheduler.executors import Executor, executor
 from cpflow.scheduler.finish import SMALL, Finished, Recipe, finish_product
@@ -114,6 +115,7 @@ def run_plan(
     staging = store.staging(f"{plan.identity[:24]}{_short(output, output_run)}")
     with store.locked(staging):
         facts = _open_run(staging, plan, output, output_run)
+        binding = Binding(staging)
         finished: dict[str, Finished] = {}
         failed: dict[str, CpflowError] = {}
         try:
@@ -122,7 +124,13 @@ def run_plan(
                     try:
                         _check_promises(product, failed)
                         finished[product.slug] = _build(
-                            product, plan, _run_of(product, plan, facts), staging, runner, listener
+                            product,
+                            plan,
+                            _run_of(product, plan, facts),
+                            staging,
+                            binding,
+                            runner,
+                            listener,
                         )
                     except (InterruptedRunError, ClusterLostError):
                         raise
@@ -209,6 +217,7 @@ def _build(
     plan: Plan,
     run: str,
     staging: Staging,
+    binding: Binding,
     runner: Executor,
     listener: Listener,
 ) -> Finished:
@@ -272,22 +281,10 @@ def _build(
         done += 1
         listener(Event("progress", product.label, done, total, key))
 
-    result: Finished = runner.compute([_bound(finish, product, staging)], tick)[0]
+    result: Finished = runner.compute([binding.bind(finish, product, runner, tick)], tick)[0]
     _log_summary(product, result)
     listener(Event("finished", product.label, total, total))
     return result
-
-
-def _bound(finish: Any, product: PlannedProduct, staging: Staging) -> Any:
-    """Let the promises in a product's graph stand for where the finished products are."""
-    from dask.delayed import Delayed
-
-    if not product.promises:
-        return finish
-    graph = dict(finish.__dask_graph__())
-    for source in product.promises:
-        graph[promise_key(source)] = str(staging.product(source.slug))
-    return Delayed(finish.key, graph)
 
 
 def _recipe(product: PlannedProduct) -> Recipe:

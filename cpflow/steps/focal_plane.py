@@ -84,7 +84,7 @@ def scale_over_focal_plane(stacks: Mapping[int, Stack]) -> dict[int, Stack]:
             )
             for stack in measured.values()
         ],
-        dask_key_name=f"solve-focal-plane-{token}",
+        dask_key_name=f"together-focal-plane-{token}",
     )
     return {id_: stack.share(FOCAL_PLANE, solution) for id_, stack in measured.items()}
 

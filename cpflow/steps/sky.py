@@ -107,7 +107,7 @@ def _with_levels(stacks: Mapping[int, Stack], plane: FocalPlane, options: Sky) -
             )
             for stack in measured.values()
         ],
-        dask_key_name=f"solve-sky-{token}",
+        dask_key_name=f"together-sky-{token}",
     )
     return {id_: stack.share(SKY_LEVELS, solution) for id_, stack in measured.items()}
 

@@ -107,6 +107,21 @@ def test_the_lamp_does_not_show_in_the_flat(made):
             assert np.std(part) == pytest.approx(noise, rel=0.1)
 
 
+def test_all_detectors_are_measured_once_for_the_scale_and_once_for_themselves(made):
+    repo, _, run = made
+    seen = []
+    plan = repo.plan("flat", "observation_type='flat'", inputs=INPUTS)
+    again = plan.run(
+        output_run="u/test/counted",
+        listener=lambda event: seen.append(event.text) if event.kind == "progress" else None,
+    )
+    assert [r.checksum for r in again.datasets] == [r.checksum for r in run.datasets]
+    measured = [key for key in seen if key.startswith("measure-level-")]
+    # The first product computes its own with the scale.
+    assert len(measured) <= 2 * 4 * FLATS
+    assert len(set(measured)) == 4 * FLATS
+
+
 def test_one_detector_by_itself_equals_its_own_mean(made):
     repo, _, _ = made
     query = "observation_type='flat' AND detector=2"
