@@ -22,7 +22,7 @@ from cpflow.errors import (
     UsageError,
 )
 from cpflow.plan import Plan, PlannedProduct
-from cpflow.registry import CollectionType, DataId, DatasetRef, Lineage, RawUse
+from cpflow.registry import CollectionType, DatasetRef
 from cpflow.registry.names import check_collection_name
 from cpflow.scheduler.bands import finished_band, write_band
 from cpflow.scheduler.binding import Binding
@@ -31,7 +31,8 @@ from cpflow.scheduler.executors import Executor, executor
 from cpflow.scheduler.finish import SMALL, Finished, Recipe, finish_product
 from cpflow.scheduler.profiles import Profile
 from cpflow.scheduler.provenance import provenance, user
-from cpflow.store import Staging, Store, product_file_name
+from cpflow.scheduler.publication import publish, run_names, run_of
+from cpflow.store import Staging
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -126,7 +127,7 @@ def run_plan(
                         finished[product.slug] = _build(
                             product,
                             plan,
-                            _run_of(product, plan, facts),
+                            run_of(product, plan, facts),
                             staging,
                             binding,
                             runner,
@@ -143,7 +144,9 @@ def run_plan(
                 "stopped; finished bands are kept",
                 hint="run the same command again to resume",
             ) from error
-        run = _publish(plan, staging, store, facts, finished, failed)
+        refs = publish(plan, staging, store, facts, finished, failed)
+        summaries = {slug: result.summary for slug, result in finished.items()}
+        run = Run(str(facts["run"]), facts.get("output"), refs, plan, summaries)
         for ref in run.datasets:
             listener(Event("published", str(ref), text=run.name))
         shutil.rmtree(staging.path / "bands", ignore_errors=True)
@@ -346,93 +349,3 @@ def _check_promises(product: PlannedProduct, failed: Mapping[str, CpflowError]) 
                 f"{product.label} is not built: the {source.type} that it needs failed",
                 hint=f"see to {source.label} first",
             )
-
-
-def run_names(plan: Plan, run: str) -> list[str]:
-    """Return the RUN collections that a run makes: itself, and those of superseded products."""
-    steps = [p.step for p in plan.products if plan.superseded(p)]
-    return [run, *dict.fromkeys(f"{run}/{step}" for step in steps)]
-
-
-def _run_of(product: PlannedProduct, plan: Plan, facts: Mapping[str, Any]) -> str:
-    """Return the RUN that a product goes to.
-
-    A product that a later step of a chain makes again gets a RUN of its own, behind the other.
-    """
-    run = str(facts["run"])
-    return f"{run}/{product.step}" if plan.superseded(product) else run
-
-
-def _publish(
-    plan: Plan,
-    staging: Staging,
-    store: Store,
-    facts: Mapping[str, Any],
-    finished: Mapping[str, Finished],
-    failed: Mapping[str, CpflowError],
-) -> Run:
-    """Move the products into place, then register them: one transaction."""
-    run = str(facts["run"])
-    refs: dict[str, DatasetRef] = {}
-    lineages: dict[str, Lineage] = {}
-    for product in plan.products:
-        if product.slug not in finished:
-            continue
-        ref = _reference(plan, product, _run_of(product, plan, facts), store, finished)
-        store.publish(staging.product(product.slug), ref.path)
-        refs[product.slug] = ref
-        lineages[ref.id] = _lineage(product, refs)
-    groups: dict[str, list[DatasetRef]] = {}
-    for ref in refs.values():
-        groups.setdefault(ref.run, []).append(ref)
-    plan.repository.registry.publish(
-        run,
-        groups.pop(run, []),
-        lineages=lineages,
-        state="failed" if not refs else "incomplete" if failed else "complete",
-        facts={
-            "graph": plan.graph.name,
-            "identity": plan.identity,
-            "started": facts["started"],
-            "failed": {slug: error.message for slug, error in failed.items()},
-        },
-        # A run joins its chain when it has something to offer (spec R6).
-        chain=facts.get("output") if refs else None,
-        chain_inputs=plan.inputs,
-        behind=groups,
-    )
-    summaries = {slug: result.summary for slug, result in finished.items()}
-    return Run(run, facts.get("output"), tuple(refs.values()), plan, summaries)
-
-
-def _reference(
-    plan: Plan, product: PlannedProduct, run: str, store: Store, finished: Mapping[str, Finished]
-) -> DatasetRef:
-    result = finished[product.slug]
-    name = product_file_name(
-        product.type, product.instrument, product.detector.id, product.physical_filter
-    )
-    return DatasetRef(
-        id=str(uuid.uuid4()),
-        type=product.type,
-        data_id=DataId(product.instrument, product.detector.id, product.physical_filter),
-        run=run,
-        path=store.relative(run, name),
-        checksum=result.checksum,
-        size=result.size,
-        provenance={**provenance(plan, product, run), "summary": dict(result.summary)},
-    )
-
-
-def _lineage(product: PlannedProduct, made: Mapping[str, DatasetRef]) -> Lineage:
-    """Return what a product was made from; `made` are the products of the plan so far, by slug."""
-    return Lineage(
-        tuple(
-            RawUse(e.instrument, e.exposure, raw.detector, raw.checksum)
-            for e, raw in (*product.raws, *product.also_from)
-        ),
-        tuple(
-            made[source.slug].id if isinstance(source, PlannedProduct) else source.id
-            for source in product.made_with
-        ),
-    )

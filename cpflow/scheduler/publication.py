@@ -1,0 +1,121 @@
+"""Publication of a run: products into place, then registered in one transaction."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from cpflow.errors import CpflowError
+from cpflow.plan import Plan, PlannedProduct
+from cpflow.registry import DataId, DatasetRef, Lineage, RawUse
+from cpflow.scheduler.finish import Finished
+from cpflow.scheduler.provenance import provenance
+from cpflow.store import Staging, Store, product_file_name
+
+
+def run_names(plan: Plan, run: str) -> list[str]:
+    """Return the RUN collections that a run makes: itself, and those of superseded products."""
+    steps = [p.step for p in plan.products if plan.superseded(p)]
+    return [run, *dict.fromkeys(f"{run}/{step}" for step in steps)]
+
+
+def run_of(product: PlannedProduct, plan: Plan, facts: Mapping[str, Any]) -> str:
+    """Return the RUN that a product goes to.
+
+    A product that a later step of a chain makes again gets a RUN of its own, behind the other.
+    """
+    run = str(facts["run"])
+    return f"{run}/{product.step}" if plan.superseded(product) else run
+
+
+def publish(
+    plan: Plan,
+    staging: Staging,
+    store: Store,
+    facts: Mapping[str, Any],
+    finished: Mapping[str, Finished],
+    failed: Mapping[str, CpflowError],
+) -> tuple[DatasetRef, ...]:
+    """Move the products into place, then register them: one transaction.
+
+    Parameters
+    ----------
+    plan : Plan
+    staging : Staging
+    store : Store
+    facts : mapping
+        Of the run: its name, its output chain, when it started.
+    finished : mapping of str to Finished
+        By slug; these are published.
+    failed : mapping of str to CpflowError
+        By slug; recorded.
+
+    Returns
+    -------
+    tuple of DatasetRef
+        In the order of the plan.
+    """
+    run = str(facts["run"])
+    refs: dict[str, DatasetRef] = {}
+    lineages: dict[str, Lineage] = {}
+    for product in plan.products:
+        if product.slug not in finished:
+            continue
+        ref = _reference(plan, product, run_of(product, plan, facts), store, finished)
+        store.publish(staging.product(product.slug), ref.path)
+        refs[product.slug] = ref
+        lineages[ref.id] = _lineage(product, refs)
+    groups: dict[str, list[DatasetRef]] = {}
+    for ref in refs.values():
+        groups.setdefault(ref.run, []).append(ref)
+    plan.repository.registry.publish(
+        run,
+        groups.pop(run, []),
+        lineages=lineages,
+        state="failed" if not refs else "incomplete" if failed else "complete",
+        facts={
+            "graph": plan.graph.name,
+            "identity": plan.identity,
+            "started": facts["started"],
+            "failed": {slug: error.message for slug, error in failed.items()},
+        },
+        # A run joins its chain when it has something to offer (spec R6).
+        chain=facts.get("output") if refs else None,
+        chain_inputs=plan.inputs,
+        behind=groups,
+    )
+    return tuple(refs.values())
+
+
+def _reference(
+    plan: Plan, product: PlannedProduct, run: str, store: Store, finished: Mapping[str, Finished]
+) -> DatasetRef:
+    result = finished[product.slug]
+    name = product_file_name(
+        product.type, product.instrument, product.detector.id, product.physical_filter
+    )
+    return DatasetRef(
+        id=str(uuid.uuid4()),
+        type=product.type,
+        data_id=DataId(product.instrument, product.detector.id, product.physical_filter),
+        run=run,
+        path=store.relative(run, name),
+        checksum=result.checksum,
+        size=result.size,
+        provenance={**provenance(plan, product, run), "summary": dict(result.summary)},
+    )
+
+
+def _lineage(product: PlannedProduct, made: Mapping[str, DatasetRef]) -> Lineage:
+    """Return what a product was made from; `made` are the products of the plan so far, by slug."""
+    return Lineage(
+        tuple(
+            RawUse(e.instrument, e.exposure, raw.detector, raw.checksum)
+            for e, raw in (*product.raws, *product.also_from)
+        ),
+        tuple(
+            made[source.slug].id if isinstance(source, PlannedProduct) else source.id
+            for source in product.made_with
+        ),
+    )
