@@ -22,6 +22,8 @@ CONFIG = {
     "crosstalk.between_detectors": True,
     "crosstalk.margin": 8,
     "crosstalk.background_bin": 32,
+    # Amplifiers of 64 x 80 pixels: some have 46.
+    "crosstalk.least_ratios": 40,
 }
 
 
