@@ -24,7 +24,7 @@ from cpflow.simulate.dark import Dark
 
 INPUTS = "LATISS/raw/all,u/bench/bias"
 BUILD = """
-import resource, sys, time
+import sys, time
 from cpflow import Repo
 from cpflow.scheduler import load_profile, run_plan
 root, threads = sys.argv[1], int(sys.argv[2])
@@ -34,7 +34,9 @@ with Repo(root) as repo:
     profile = load_profile("threads", workers=threads)
     run_plan(plan, output_run=f"u/bench/dark{threads}", profile=profile)
     seconds = time.perf_counter() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # Not ru_maxrss, which a process inherits from the one that starts it.
+    status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+    peak = int(status["VmHWM"].split()[0]) * 1024
     print(peak, plan.memory(threads), plan.bytes_to_read, seconds)
 """
 
