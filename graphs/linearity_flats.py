@@ -4,7 +4,7 @@ from cpflow import GraphConfig, Isr, Select, isr
 from cpflow.steps import Linearity, linearity_of_flats
 
 INPUTS = {"raw": Select(observation_type="flat")}
-NEEDS = ("bias", "dark?", "defects?", "crosstalk?")
+NEEDS = ("bias", "dark", "defects?", "crosstalk?")
 PRODUCT = "linearizer"
 
 

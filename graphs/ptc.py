@@ -4,7 +4,7 @@ from cpflow import GraphConfig, Isr, Select, isr
 from cpflow.steps import Ptc, measure_ptc
 
 INPUTS = {"raw": Select(observation_type="flat")}
-NEEDS = ("bias", "dark?", "defects?", "crosstalk?", "linearizer?", "cti?", "flat?")
+NEEDS = ("bias", "dark", "defects?", "crosstalk?", "linearizer?", "cti?", "flat?")
 PRODUCT = "ptc"
 
 

@@ -37,9 +37,10 @@ class Binding:
         """Return the last task of a product, Delayed, with all that it depends on bound."""
         from dask.delayed import Delayed, delayed
 
-        shared = [
-            key for key in map(str, finish.__dask_graph__()) if key.startswith(TOGETHER)
-        ] * bool(product.also_from)
+        shared = []
+        if product.also_from:
+            keys = map(str, finish.__dask_graph__())
+            shared = [key for key in keys if key.startswith(TOGETHER)]
         if not product.promises and not shared:
             return finish
         graph = dict(finish.__dask_graph__())
