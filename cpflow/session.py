@@ -59,6 +59,7 @@ class Repo(Repository):
         drop_bad: int = 0,
         task_memory: int = DEFAULT_TASK_MEMORY,
         band_rows: int | None = None,
+        candidate: str | None = None,
     ) -> Plan:
         """Plan a run of a graph. Nothing is read or computed.
 
@@ -80,6 +81,8 @@ class Repo(Repository):
             Bytes that one task may hold.
         band_rows : int, optional
             Rows of a band, instead of what fits into `task_memory`.
+        candidate : str, optional
+            Collection with the product that a verification is of.
 
         Raises
         ------
@@ -101,6 +104,7 @@ class Repo(Repository):
             drop_bad=drop_bad,
             task_memory=task_memory,
             band_rows=band_rows,
+            candidate=candidate,
             runner=_run_interactively,
         )
 

@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 @click.option("--drop-bad", default=0, help="Leave out up to so many unusable exposures.")
 @click.option("--memory", default="128MiB", show_default=True, help="What one task may hold.")
 @click.option("--band-rows", type=click.IntRange(1), help="Rows per task, instead of --memory.")
+@click.option("--candidate", help="Collection with the product that a verification is of.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
 @click.option("-n", "--cores-per-task", type=int, hidden=True, help="Taken for pipetask's sake.")
 @click.option("--register-dataset-types", is_flag=True, hidden=True)
@@ -49,6 +50,7 @@ def command(
     drop_bad: int,
     memory: str,
     band_rows: int | None,
+    candidate: str | None,
     dry_run: bool,
     as_json: bool,
     **_: Any,
@@ -65,6 +67,7 @@ def command(
     from cpflow.report.progress import progress_listener
     from cpflow.scheduler import load_profile, run_plan
     from cpflow.session import Repo
+    from cpflow.verify.summary import refuse_failures
 
     profile = load_profile(cluster, workers=processes)
     with Repo(repo) as repository:
@@ -77,6 +80,7 @@ def command(
             drop_bad=drop_bad,
             task_memory=_bytes(memory),
             band_rows=band_rows,
+            candidate=candidate,
         )
         if dry_run:
             show_json(describe(plan)) if as_json else _show(plan)
@@ -93,9 +97,10 @@ def command(
                     "datasets": [_dataset(repository, ref) for ref in run.datasets],
                 }
             )
-            return
-        for ref in run.datasets:
-            click.echo(f"{ref}: {repository.store.absolute(ref.path)}")
+        else:
+            for ref in run.datasets:
+                click.echo(f"{ref}: {repository.store.absolute(ref.path)}")
+        refuse_failures({str(ref): ref.provenance["summary"] for ref in run.datasets})
 
 
 def describe(plan: Plan) -> dict[str, Any]:

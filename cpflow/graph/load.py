@@ -16,7 +16,7 @@ from cpflow.errors import CpflowError, UsageError
 from cpflow.graph.chain import ChainGraph, chain_steps
 from cpflow.graph.config import GraphConfig
 from cpflow.graph.select import Select
-from cpflow.products import product_spec
+from cpflow.products import product_name, product_spec
 from cpflow.share import share_directory
 
 # The page's pipeline files, by the name of the graph that does their work here.
@@ -68,6 +68,8 @@ class Graph:
     source_hash: str
     together: bool = False
     """`build` takes all detectors at once, as mappings by detector id."""
+    verifies: str | None = None
+    """The product type of the candidate that it verifies."""
 
 
 def graph_files(repo_root: Path | None = None) -> list[GraphFile]:
@@ -152,6 +154,9 @@ def load_graph(name: str, repo_root: Path | None = None) -> Graph | ChainGraph:
             for need in getattr(module, "NEEDS", ())
         )
         product = product_spec(module.PRODUCT).name
+        verifies = getattr(module, "VERIFIES", None)
+        if verifies is not None:
+            verifies = product_name(verifies)
         config_class = module.Config
         together = hasattr(module, "build_together")
         build = module.build_together if together else module.build
@@ -166,7 +171,17 @@ def load_graph(name: str, repo_root: Path | None = None) -> Graph | ChainGraph:
     if not all(isinstance(select, Select) for select in inputs.values()):
         raise UsageError(f"{file.path}: the values of INPUTS must be cpflow.Select")
     return Graph(
-        file.name, file.path, title, inputs, needs, product, config_class, build, digest, together
+        file.name,
+        file.path,
+        title,
+        inputs,
+        needs,
+        product,
+        config_class,
+        build,
+        digest,
+        together,
+        verifies,
     )
 
 

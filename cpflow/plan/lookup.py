@@ -67,6 +67,7 @@ def find_calibrations(
     detector: int,
     path: Sequence[str],
     planned: Sequence[PlannedProduct],
+    candidate: str | None = None,
 ) -> dict[str, Calibration]:
     """Find what a graph needs for these exposures, ordered as a stack has them.
 
@@ -93,7 +94,9 @@ def find_calibrations(
         ]
         if not takers:
             continue
-        sources = _sources(repository, need.product, takers, detector, path, planned)
+        verified = need.product == graph.verifies
+        searched = (candidate,) if verified and candidate is not None else path
+        sources = _sources(repository, need.product, takers, detector, searched, planned)
         by_exposure = dict(zip([e.exposure for e in takers], sources, strict=True))
         present = {_key(source): source for source in sources if source is not None}
         missing = [id_ for id_, source in by_exposure.items() if source is None]
@@ -113,6 +116,12 @@ def find_calibrations(
                 for e in exposures
             )
             found[need.product] = Calibration(tuple(present.values()), index)
+            if verified and len(present) > 1:
+                raise AmbiguousCalibrationError(
+                    f"a verification is of one {need.product}, the exposures of detector "
+                    f"{detector} take {', '.join(str(s) for s in present.values())}",
+                    hint="name its collection with --candidate, or narrow the query",
+                )
             if len(present) > 1 and not graph.inputs and not is_image(need.product):
                 raise AmbiguousCalibrationError(
                     f"graph {graph.name} is made from one {need.product} of detector {detector}, "
@@ -120,7 +129,7 @@ def find_calibrations(
                     hint="narrow the query to exposures of one of them",
                 )
         elif not need.optional:
-            raise _missing(graph, config, need.product, takers[0].instrument, detector, path)
+            raise _missing(graph, config, need.product, takers[0].instrument, detector, searched)
     return found
 
 

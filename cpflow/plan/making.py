@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cpflow.camera import Detector
@@ -18,7 +18,7 @@ from cpflow.plan.memory import DEFAULT_TASK_MEMORY, choose_band_rows
 from cpflow.plan.plan import Plan, PlannedProduct
 from cpflow.products import DIMENSIONS, is_image, product_spec
 from cpflow.repo import Repository
-from cpflow.stack import Stack, open_stack
+from cpflow.stack import Memo, Stack, open_stack
 from cpflow.steps.brighter_fatter import CorrectBrighterFatter
 
 logger = logging.getLogger(__name__)
@@ -37,6 +37,7 @@ def make_plan(
     drop_bad: int = 0,
     task_memory: int = DEFAULT_TASK_MEMORY,
     band_rows: int | None = None,
+    candidate: str | None = None,
     runner: Callable[..., Any] | None = None,
 ) -> Plan:
     """Plan a run: find the inputs, resolve configuration and calibrations, build lazy products.
@@ -61,6 +62,9 @@ def make_plan(
         Bytes that a reduce task may hold; decides the band height.
     band_rows : int, optional
         Band height, instead of the one that fits `task_memory`.
+    candidate : str, optional
+        Collection that holds what a verification is of; by default it is found as the other
+        calibrations are.
     runner : callable, optional
         What `Plan.run` calls.
 
@@ -84,7 +88,12 @@ def make_plan(
             f"the query selects exposures of several instruments: {', '.join(instruments)}",
             hint="add instrument='...' to it",
         )
-    making = _Making(repository, path, layers, drop_bad, task_memory, band_rows)
+    if candidate is not None and not (isinstance(graph, Graph) and graph.verifies):
+        raise UsageError(
+            f"graph {graph.name} verifies nothing, so it has no candidate",
+            hint="name the calibrations that it uses with -i",
+        )
+    making = _Making(repository, path, layers, drop_bad, task_memory, band_rows, candidate)
     products: list[PlannedProduct] = []
     if isinstance(graph, Graph):
         products += making.products(graph, selected, [], told=exposures is None)
@@ -132,6 +141,8 @@ class _Making:
     drop_bad: int
     task_memory: int
     band_rows: int | None
+    candidate: str | None = None
+    memo: Memo = field(default_factory=Memo)
 
     def step(
         self, step: ChainStep, selected: Raws, planned: Sequence[PlannedProduct]
@@ -209,6 +220,7 @@ class _Making:
             detector.id,
             self.path,
             planned,
+            self.candidate,
         )
         if not graph.inputs:
             # Nothing is read of the exposures: they only say which calibrations are meant.
@@ -228,6 +240,7 @@ class _Making:
                 halo=_halo(resolved),
             ),
             drop_bad=self.drop_bad,
+            memo=self.memo,
         )
         datasets = {name: found.dataset(self.repository) for name, found in calibrations.items()}
         beside = stacks_beside(
@@ -304,6 +317,26 @@ def _also_from(part: _Part, others: Sequence[_Part]) -> tuple[tuple[Exposure, Ra
     return tuple({(raw.detector, e.exposure): (e, raw) for e, raw in pairs}.values())
 
 
+def _candidate(graph: Graph, part: _Part) -> dict[str, str]:
+    """Return what a verification says of the product that it is of."""
+    assert graph.verifies is not None
+    found = part.calibrations.get(graph.verifies)
+    if found is None:
+        return {"verifies": graph.verifies}
+    (source,) = found.sources
+    if isinstance(source, PlannedProduct):
+        raise UsageError(
+            f"{source.label} is not built yet, so it cannot be verified",
+            hint="run the graph that verifies it after the one that builds it",
+        )
+    return {
+        "verifies": graph.verifies,
+        "candidate_id": source.id,
+        "candidate_checksum": source.checksum,
+        "candidate_run": source.run,
+    }
+
+
 def _build(graph: Graph, resolved: Resolved, parts: list[_Part], step: str) -> list[PlannedProduct]:
     """Call the graph: once for each product, or once for all detectors of a filter."""
     built: dict[tuple[int, str | None], Any] = {}
@@ -327,6 +360,8 @@ def _build(graph: Graph, resolved: Resolved, parts: list[_Part], step: str) -> l
     for part in parts:
         dataset = built[part.detector.id, part.physical_filter]
         product_spec(graph.product).check(dataset, assembled=False)
+        if graph.verifies:
+            dataset = dataset.assign_attrs(_candidate(graph, part))
         others = tuple(o for o in together.get(part.physical_filter, ()) if o is not part)
         products.append(
             PlannedProduct(

@@ -10,15 +10,17 @@ from cpflow.products.defects import DEFECTS, MANUAL_DEFECTS
 from cpflow.products.electro_optical import BFK, CTI, LINEARIZER, PTC
 from cpflow.products.images import BIAS, DARK, FLAT, FRINGE, SKY
 from cpflow.products.spec import OF_DETECTOR, OF_FILTER, ProductSpec
+from cpflow.products.verification import VERIFICATIONS
 
 SPECS: Mapping[str, ProductSpec] = {
     spec.name: spec
     for spec in (
         *(BIAS, DARK, FLAT, FRINGE, SKY),
         *(DEFECTS, MANUAL_DEFECTS, CROSSTALK, LINEARIZER, PTC, BFK, CTI),
+        *VERIFICATIONS,
     )
 }
-# Dimensions of every calibration type, known before each product's variables are (spec registry 1).
+# Dimensions of every type, known before each product's variables are (spec registry 1).
 DIMENSIONS: Mapping[str, tuple[str, ...]] = {
     "camera": ("instrument",),
     **dict.fromkeys(
@@ -27,6 +29,7 @@ DIMENSIONS: Mapping[str, tuple[str, ...]] = {
     ),
     "manual_defects": OF_DETECTOR,
     **dict.fromkeys(("flat", "fringe", "sky"), OF_FILTER),
+    **{spec.name: spec.dimensions for spec in VERIFICATIONS},
 }
 _ALIASES = {"linearity": "linearizer", "defect": "defects", "bias_bootstrap": "bias"}
 
@@ -59,6 +62,11 @@ def product_spec(name: str) -> ProductSpec:
     if found not in SPECS:
         raise UsageError(f"cpflow {_version()} does not build {found!r} yet")
     return SPECS[found]
+
+
+def is_calibration(name: str) -> bool:
+    """Whether a product can be certified; a verification cannot."""
+    return name not in SPECS or SPECS[name].calibration
 
 
 def is_image(name: str) -> bool:

@@ -11,7 +11,7 @@ from cpflow.camera import Camera, Detector
 from cpflow.errors import NoDataError, UsageError
 from cpflow.exposure import Exposure, RawFile
 from cpflow.io.instrument import Instrument, detector_from_geometry, load_instrument
-from cpflow.products import DIMENSIONS
+from cpflow.products import DIMENSIONS, is_calibration
 from cpflow.registry import DataId, DatasetRef, DatasetType, Registry
 from cpflow.repo.exposures import Exposures
 from cpflow.store import Store, write_text
@@ -97,7 +97,9 @@ class Repository:
             path.mkdir(parents=True, exist_ok=True)
             registry = Registry.create(db or str(path.resolve() / _SQLITE))
             for name, dimensions in DIMENSIONS.items():
-                registry.register_dataset_type(DatasetType(name, dimensions, True))
+                registry.register_dataset_type(
+                    DatasetType(name, dimensions, is_calibration(name))
+                )
             registry.close()
             # Written last: a directory is a repository once it has this file.
             write_text(path / CONFIG, yaml.safe_dump({"version": 1, "registry": db}))
@@ -122,7 +124,9 @@ class Repository:
         before, after = Registry.upgrade(url)
         with Registry.open(url) as registry:
             for name, dimensions in DIMENSIONS.items():
-                registry.register_dataset_type(DatasetType(name, dimensions, True))
+                registry.register_dataset_type(
+                    DatasetType(name, dimensions, is_calibration(name))
+                )
         return before, after
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ from cpflow.products import product_spec
 from cpflow.scheduler.bands import BandRecord, read_band
 from cpflow.stack.geometry import place, to_detector_frame
 from cpflow.steps.finish import finish_defects, finish_image
+from cpflow.verify.summary import summary as verification_summary
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -118,6 +119,8 @@ def _assemble(recipe: Recipe, directory: Path) -> xr.Dataset:
 
 def _summary(dataset: xr.Dataset) -> dict[str, Any]:
     """Return the numbers that a person looks at first."""
+    if "verdict" in dataset:
+        return verification_summary(dataset)
     summary: dict[str, Any] = {}
     if "read_noise" in dataset:
         noise = dataset["read_noise"].values

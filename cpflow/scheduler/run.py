@@ -33,6 +33,7 @@ from cpflow.scheduler.profiles import Profile
 from cpflow.scheduler.provenance import provenance, user
 from cpflow.scheduler.publication import publish, run_names, run_of
 from cpflow.store import Staging
+from cpflow.verify.summary import sentence
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -325,6 +326,10 @@ def _recipe(product: PlannedProduct) -> Recipe:
 
 
 def _log_summary(product: PlannedProduct, result: Finished) -> None:
+    if "verdict" in result.summary:
+        level = logging.INFO if result.summary["verdict"] == "pass" else logging.WARNING
+        logger.log(level, "%s: %s", product.label, sentence(result.summary))
+        return
     for amplifier, noise in result.summary.get("read_noise_adu", {}).items():
         logger.info("%s: empirical read noise of %s: %.3f adu", product.label, amplifier, noise)
     if result.summary.get("dropped"):
@@ -333,12 +338,13 @@ def _log_summary(product: PlannedProduct, result: Finished) -> None:
             product.label,
             ", ".join(map(str, result.summary["dropped"])),
         )
-    logger.info(
-        "%s: clip fraction %s, %s pixels filled",
-        product.label,
-        result.summary.get("clip_fraction"),
-        result.summary.get("n_filled"),
-    )
+    if "clip_fraction" in result.summary:
+        logger.info(
+            "%s: clip fraction %s, %s pixels filled",
+            product.label,
+            result.summary["clip_fraction"],
+            result.summary.get("n_filled"),
+        )
 
 
 def _check_promises(product: PlannedProduct, failed: Mapping[str, CpflowError]) -> None:
