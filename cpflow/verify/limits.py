@@ -93,7 +93,7 @@ class Limits(Options):
         for override in self.overrides:
             if override.test not in names:
                 raise ValueError(
-                    f"an override is of the test {override.test!r}; the tests are {', '.join(names)}"
+                    f"an override is of the test {override.test!r}; tests are {', '.join(names)}"
                 )
         return self
 
@@ -131,11 +131,9 @@ def judge(value: float, error: float, limit: Limit) -> Judgement:
     high = math.nan if limit.high is None else limit.high + widening
     if not math.isfinite(value):
         return Judgement(low, high, math.nan, "no_data")
-    inside = not (value < low or value > high)
+    verdict = "fail" if value < low or value > high else "pass"
     if limit.severity == "informational":
         verdict = "informational"
-    else:
-        verdict = "pass" if inside else "fail"
     return Judgement(low, high, _margin(value, low, high), verdict)
 
 

@@ -321,7 +321,7 @@ def block_size(wanted: int, shape: Sequence[int]) -> int:
 
 def preview_factor(image: npt.NDArray[Any]) -> int:
     """Return the binning of the small picture of a residual."""
-    return -(-max(image.shape) // _PREVIEW)
+    return -(-int(max(image.shape)) // _PREVIEW)
 
 
 def preview_shape(detector_shape: Sequence[int]) -> tuple[int, int]:

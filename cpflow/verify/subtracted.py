@@ -1,4 +1,4 @@
-"""Tests of exposures that a candidate was subtracted from: biases and darks (verification 2.1, 2.2).
+"""Tests of biases and darks that a candidate was subtracted from (verification 2.1, 2.2).
 
 What is left of an exposure is noise: of zero mean, of the size that is expected, without structure,
 without anything of the candidate, and the same from exposure to exposure.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -94,13 +94,6 @@ class JudgeSubtracted:
         return rows
 
 
-@dataclass(frozen=True, slots=True)
-class _Nothing:
-    """An amplifier that could not be measured."""
-
-    values: Mapping[str, float] = field(default_factory=dict)
-
-
 def amplifier_rows(rows: Rows, of: Of, one: AmplifierResidual | None) -> None:
     """Add the rows of one amplifier of one exposure."""
     nan = math.nan
@@ -112,7 +105,7 @@ def amplifier_rows(rows: Rows, of: Of, one: AmplifierResidual | None) -> None:
         for name in _RECORDED:
             rows.record(of, name, nan, "electron")
         return
-    pixels, structure, column = one.pixels, one.structure, one.column
+    pixels, column = one.pixels, one.column
     noise, expected = pixels.clipped_stdev, math.sqrt(max(one.expected_variance, 0.0))
     ratio = noise / expected if expected > 0 else nan
     scatter = ratio / math.sqrt(2 * pixels.n) if pixels.n else nan
