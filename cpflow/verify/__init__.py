@@ -1,14 +1,18 @@
 """Verification: statistics of exposures and products, limits, verdicts, waivers."""
 
 from cpflow.verify.bias import BiasLimits, verify_bias
+from cpflow.verify.defects import DefectLimits, Outliers, verify_defects
 from cpflow.verify.limits import Limit, Limits, Override
 from cpflow.verify.residuals import Residuals
 
 __all__ = [
     "BiasLimits",
+    "DefectLimits",
     "Limit",
     "Limits",
+    "Outliers",
     "Override",
     "Residuals",
     "verify_bias",
+    "verify_defects",
 ]

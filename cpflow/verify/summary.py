@@ -25,6 +25,9 @@ ADVICE = {
     "wrong time in their headers",
     "STRUCTURE": "structure is left: an old candidate, light, or other settings",
     "LEVEL": "a level is left: light, or overscan that does not follow the image",
+    "PERSISTENT": "pixels stand out in most exposures and are not masked: build defects again, "
+    "from these exposures too",
+    "MASKED": "so much is masked that little is left: look at the thresholds of the defects",
     "DRIFT": "the level drifts: let the camera settle, or build for a shorter span",
 }
 
