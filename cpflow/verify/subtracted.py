@@ -32,8 +32,9 @@ class SubtractedLimits(Limits):
     """NOISE: clipped standard deviation over what is expected, less 1 (DMTN-101 4.3)."""
     quiet: Limit = Limit(low=-0.05, severity="informational")
     """QUIET: the same, where it is too small: the camera's read noise may be wrong."""
-    alive: Limit = Limit(low=0.2)
-    """ALIVE: the same ratio; an amplifier that is not read out has no noise."""
+    alive: Limit = Limit(low=0.4)
+    """ALIVE: noise over what is expected, of the image or of the overscan, whichever is smaller; an
+    amplifier that is not read out has none in the overscan."""
     cr_noise: Limit = Limit(low=-0.05, high=0.05)
     """CR_NOISE: NOISE over the unclipped standard deviation without cosmic rays, less 1: what is
     neither noise nor a cosmic ray (DMTN-101 4.4)."""
@@ -114,7 +115,7 @@ def amplifier_rows(rows: Rows, of: Of, one: AmplifierResidual | None) -> None:
     rows.test(of, "LEVEL", mean, "electron", error)
     rows.test(of, "NOISE", ratio - 1, "1", scatter)
     rows.test(of, "QUIET", ratio - 1, "1", scatter)
-    rows.test(of, "ALIVE", ratio, "1", scatter)
+    rows.test(of, "ALIVE", float(np.fmin(ratio, one.read_noise / one.nominal_read_noise)), "1")
     rows.test(of, "CR_NOISE", noise / one.stdev_without_rays - 1 if noise else nan, "1", scatter)
     rows.test(of, "GOOD", pixels.n / (pixels.n + pixels.n_masked), "1")
     rows.test(of, "STRUCTURE", *structure_of(one))
