@@ -1,4 +1,4 @@
-"""Verification of a bias: a sound one passes, and each fault is found by the test that is for it."""
+"""Verification of a bias: a sound one passes, each fault is found by the test that is for it."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def test_sound_defects_pass_and_incomplete_ones_do_not(repo_with_defects):
     repo.plan("defects", exposures, inputs="bias,LATISS/raw/all").run(output_run="defects")
     table, summary = verify(repo, "defects", "defects,bias", exposures)
     assert summary["verdict"] == "pass"
-    rows = np.flatnonzero((table["statistic"].values == "masked_pixels"))
+    rows = np.flatnonzero(table["statistic"].values == "masked_pixels")
     masked = dict(zip(table["amp"].values[rows], table["value"].values[rows], strict=True))
     height = repo.detector("LATISS", 0).imaging_shape[0]
     # Three pixels and a column, which the hot pixels are not in.
