@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from cpflow.errors import UsageError
 from cpflow.exposure import Exposure
-from cpflow.graph import Layer, load_graph, load_layer
+from cpflow.graph import Layer, load_graph, load_layer, verifying_graph
 from cpflow.graph.config import flatten
 from cpflow.plan import DEFAULT_TASK_MEMORY, Plan, make_plan
-from cpflow.products import product_name
+from cpflow.products import VERIFIED, product_name
 from cpflow.repo import Repository
 from cpflow.scheduler import Run, run_plan
 from cpflow.timespan import Timespan, parse_date
@@ -22,11 +22,13 @@ from cpflow.timespan import Timespan, parse_date
 if TYPE_CHECKING:
     import xarray as xr
 
-    from cpflow.registry import Certification, Explanation, Removal
+    from cpflow.registry import Certification, DatasetRef, Explanation, Removal
     from cpflow.repo.curated import CuratedReport
     from cpflow.repo.ingest import IngestReport
     from cpflow.report.product import Report
+    from cpflow.report.validity import Validity
 
+_WALK = ("pass_fraction", "min_exposures", "max_bad_nights", "max_gap_days", "open_end")
 logger = logging.getLogger(__name__)
 
 
@@ -200,6 +202,64 @@ class Repo(Repository):
         from cpflow.repo.in_force import explain
 
         return explain(self, exposure, detector, **options)
+
+    def validity(
+        self,
+        source: Run | str,
+        exposures: str | Sequence[Exposure],
+        *,
+        product: str | None = None,
+        inputs: str | Sequence[str] = (),
+        config: Mapping[str, Any] | Layer | None = None,
+        output: str | None = None,
+        **options: Any,
+    ) -> Validity:
+        """Verify a product with exposures of other nights; propose from when to when it holds.
+
+        Parameters
+        ----------
+        source : Run or str
+            A run, or the name of a RUN or chain, with the product.
+        exposures : str or sequence of Exposure
+            A data query, or the exposures themselves.
+        product : str, optional
+            Product type, if the run has several.
+        inputs, config
+            As for `plan`.
+        output : str, optional
+            Output chain of the verification.
+        options
+            Of `cpflow.verify.validity.ValidityOptions`, and of `Plan.run`.
+        """
+        from cpflow.report.validity import validity_of
+        from cpflow.verify.validity import ValidityOptions
+
+        name = source if isinstance(source, str) else source.name
+        limits = {key: options.pop(key) for key in tuple(options) if key in _WALK}
+        ref = self._one_type(name, product)
+        plan = self.plan(
+            verifying_graph(ref.type, self.root).name,
+            exposures,
+            inputs=inputs,
+            config=config,
+            candidate=name,
+        )
+        run = plan.run(output=output, **options)
+        return validity_of(self, ref, run, ValidityOptions(**limits))
+
+    def _one_type(self, run: str, product: str | None) -> DatasetRef:
+        """Return the first product of a run, which has to have one type, or that of a type."""
+        found = self.registry.datasets(
+            "*" if product is None else product_name(product), collections=[run]
+        )
+        refs = {ref.type: ref for ref in reversed(found) if ref.type in VERIFIED}
+        if len(refs) != 1:
+            raise UsageError(
+                f"{run} has products of the types {', '.join(sorted(refs)) or 'none'} that can be "
+                "verified",
+                hint="name one of them with product, or --product",
+            )
+        return next(iter(refs.values()))
 
     def mosaic(
         self,

@@ -31,6 +31,7 @@ COMMANDS = {
     "associate": ("cpflow.cli.associate", "Put products or raws into a TAGGED collection."),
     "remove-run": ("cpflow.cli.remove_run", "Remove runs with their products."),
     "remove-collection": ("cpflow.cli.remove_collection", "Remove chains and other groupings."),
+    "validity": ("cpflow.cli.validity", "Propose from when to when a product holds."),
     "report": ("cpflow.cli.report", "Show a product as one HTML page."),
     "mosaic": ("cpflow.cli.mosaic", "Show a product of all detectors in the focal plane."),
     "export": ("cpflow.cli.export", "Write a product as FITS or ECSV."),

@@ -10,6 +10,7 @@ from cpflow.graph.load import (
     graph_files,
     load_graph,
     load_single,
+    verifying_graph,
 )
 from cpflow.graph.select import Select
 
@@ -30,4 +31,5 @@ __all__ = [
     "load_single",
     "parse_assignments",
     "resolve",
+    "verifying_graph",
 ]

@@ -103,6 +103,25 @@ def load_single(name: str, repo_root: Path | None = None) -> Graph:
     return graph
 
 
+def verifying_graph(product: str, repo_root: Path | None = None) -> Graph:
+    """Return the graph that verifies products of a type.
+
+    Raises
+    ------
+    UsageError
+        If there is none.
+    """
+    wanted = f"{product}_verification"
+    for file in graph_files(repo_root):
+        if file.name.startswith("verify/"):
+            graph = load_single(file.name, repo_root)
+            if graph.product == wanted:
+                return graph
+    raise UsageError(
+        f"there is no graph that verifies a {product}", hint="`cpflow graphs` lists them"
+    )
+
+
 def find_graph(name: str, repo_root: Path | None = None) -> GraphFile:
     """Find a graph by name or path.
 

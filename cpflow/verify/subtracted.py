@@ -28,7 +28,7 @@ class SubtractedLimits(Limits):
     """MEAN: mean over NOISE; weak, since it is of one pixel's noise (DMTN-101 4.2)."""
     level: Limit = Limit(low=-1.0, high=1.0, sigma=5.0, severity="informational")
     """LEVEL: the mean, electrons."""
-    noise: Limit = Limit(high=0.05)
+    noise: Limit = Limit(high=0.05, sigma=3.0)
     """NOISE: clipped standard deviation over what is expected, less 1 (DMTN-101 4.3)."""
     quiet: Limit = Limit(low=-0.05, severity="informational")
     """QUIET: the same, where it is too small: the camera's read noise may be wrong."""
@@ -109,7 +109,9 @@ def amplifier_rows(rows: Rows, of: Of, one: AmplifierResidual | None) -> None:
     pixels, column = one.pixels, one.column
     noise, expected = pixels.clipped_stdev, math.sqrt(max(one.expected_variance, 0.0))
     ratio = noise / expected if expected > 0 else nan
-    scatter = ratio / math.sqrt(2 * pixels.n) if pixels.n else nan
+    scatter = nan
+    if pixels.n:
+        scatter = ratio * math.hypot(1 / math.sqrt(2 * pixels.n), one.expected_error / 2)
     mean, error = mean_of(one)
     rows.test(of, "MEAN", mean / noise if noise > 0 else nan, "1", error / noise if noise else nan)
     rows.test(of, "LEVEL", mean, "electron", error)

@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from cpflow.options import Options
 
@@ -209,9 +210,7 @@ def day_of(day_obs: int) -> date:
     return date(day_obs // 10000, day_obs // 100 % 100, day_obs % 100)
 
 
-def trend(
-    mjd: Sequence[float], value: Sequence[float], error: Sequence[float]
-) -> tuple[float, float]:
+def trend(mjd: npt.ArrayLike, value: npt.ArrayLike, error: npt.ArrayLike) -> tuple[float, float]:
     """Fit a straight line to a statistic; return its slope per day and the error of that.
 
     The error is the larger of what the errors say and what the scatter about the line says; NaN
