@@ -33,6 +33,7 @@ PAGE_NAMES = {
     "findDefects": "defects",
     "measureLinearity": "linearity",
     "measurePhotonTransferCurve": "ptc",
+    "verifyDefect": "verify/defects",
 }
 
 
@@ -137,7 +138,7 @@ def find_graph(name: str, repo_root: Path | None = None) -> GraphFile:
     stem = Path(name).stem
     if path.suffix == ".yaml":
         wanted = PAGE_NAMES.get(stem, stem)
-        if stem.startswith("verify"):
+        if stem.startswith("verify") and stem not in PAGE_NAMES:
             wanted = f"verify/{stem.removeprefix('verify').lower()}"
     files = graph_files(repo_root)
     for file in files:
