@@ -65,6 +65,8 @@ class Residuals(Options):
     cosmic_ray_sigma: float = Field(6.0, gt=0)
     cosmic_ray_sum: float = Field(150.0, ge=0)
     """Least signal of a cosmic ray, in the unit of the image."""
+    outlier_sigma: float = Field(8.0, gt=0)
+    """What stands out by more, in several exposures, is a defect that is not masked."""
     cosmic_ray_pixels: int = Field(1_000_000, ge=1)
     """More seeds than this are not believed: the test PROCESSING fails."""
 
@@ -103,6 +105,8 @@ class AmplifierResidual:
         Mean variance of a pixel of it, electron^2.
     rows : int
         Rows with any good pixel.
+    outliers : array of int64
+        Flat places of good pixels far beyond what is expected of them.
     """
 
     pixels: PixelStatistics
@@ -121,6 +125,7 @@ class AmplifierResidual:
     candidate_level: float
     candidate_variance: float
     rows: int
+    outliers: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +282,23 @@ class MeasureResidual:
             candidate_level=level,
             candidate_variance=variance,
             rows=int(good.any(axis=1).sum()),
+            outliers=self._outliers(pixels, good, frame, a, found),
         )
+
+    def _outliers(
+        self,
+        pixels: npt.NDArray[np.float32],
+        good: npt.NDArray[np.bool_],
+        frame: Frame,
+        a: int,
+        found: PixelStatistics,
+    ) -> npt.NDArray[np.int64]:
+        """Return the good pixels that stand out by their own noise: a hot one has more of it."""
+        variance = np.float32(found.clipped_stdev**2)
+        if frame.variance is not None:
+            variance = np.fmax(frame.variance[a], variance)
+        beyond = (pixels - np.float32(found.median)) ** 2 > self.options.outlier_sigma**2 * variance
+        return np.flatnonzero(good & beyond)
 
     def _scaled(
         self,

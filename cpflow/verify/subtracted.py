@@ -20,6 +20,8 @@ from cpflow.verify.limits import Limit, Limits
 from cpflow.verify.residuals import RESIDUAL, AmplifierResidual, ExposureResidual, Residuals
 from cpflow.verify.rows import Of, Rows
 
+_OFTEN = 0.2
+
 
 class SubtractedLimits(Limits):
     """Limits of biases and darks, in the names of the reference where it has the test."""
@@ -49,6 +51,9 @@ class SubtractedLimits(Limits):
     """SCALE: how much of the candidate's own structure is left."""
     column: Limit = Limit(low=-1.0, high=1.0, sigma=6.0)
     """COLUMN: the most deviant column, electrons."""
+    repeated: Limit = Limit(high=1e-5)
+    """REPEATED: fraction of pixels that stand out in several exposures: unmasked defects, which may
+    look like cosmic rays in each of them."""
     read_noise: Limit = Limit(low=-0.05, high=0.05, sigma=5.0, severity="informational")
     """READ_NOISE: noise of the overscan over the camera's, less 1."""
     drift: Limit = Limit(low=-1.0, high=1.0, sigma=5.0)
@@ -92,6 +97,8 @@ class JudgeSubtracted:
             times = [Of.exposed(exposure).mjd for exposure in exposures]
             value, error = drift(times, means)
             rows.test(Of(amp=amplifier.name), "DRIFT", value, "electron", error)
+            known = [residual.amplifiers[a] for residual in found if residual is not None]
+            rows.test(Of(amp=amplifier.name), "REPEATED", repeated(known), "1")
         return rows
 
 
@@ -179,6 +186,19 @@ def structure_of(one: AmplifierResidual) -> tuple[float, str, float]:
     error = math.sqrt(2 * (white**2 / (found.blocks - 1) + common**2 / (lines - 1)))
     unit = one.nominal_read_noise**2
     return (found.variance - white - common) / unit, "1", error / unit
+
+
+def repeated(known: Sequence[AmplifierResidual]) -> float:
+    """Return the fraction of pixels that stand out in at least three exposures and a fifth of all.
+
+    Cosmic rays do not come back to a pixel that often. NaN without exposures.
+    """
+    if not known:
+        return math.nan
+    places = np.concatenate([one.outliers for one in known])
+    _, times = np.unique(places, return_counts=True)
+    often = int((times >= max(3, _OFTEN * len(known))).sum())
+    return often / max(1, max(one.pixels.n for one in known))
 
 
 def drift(times: Sequence[float], means: Sequence[tuple[float, float]]) -> tuple[float, float]:
