@@ -22,7 +22,7 @@ from cpflow.timespan import Timespan, parse_date
 if TYPE_CHECKING:
     import xarray as xr
 
-    from cpflow.registry import Certification, DatasetRef, Explanation, Removal
+    from cpflow.registry import Certification, DatasetRef, Explanation, Removal, Waiver
     from cpflow.repo.curated import CuratedReport
     from cpflow.repo.ingest import IngestReport
     from cpflow.report.product import Report
@@ -143,30 +143,65 @@ class Repo(Repository):
         search_all_inputs, allow_incomplete : bool
             Search a whole chain, not its first child; take a run that did not complete.
         reason : str, optional
-            Recorded with the certification.
+            Recorded with the certification; lets products pass that are not verified where the
+            repository's policy requires it.
 
         Raises
         ------
         ConflictError
             If something else holds a part of the span.
+        VerificationError
+            If the policy requires a verification that passes, and there is none, and no reason.
         """
+        from cpflow.repo.certify import certify
+
         name = source if isinstance(source, str) else source.name
         if types is None:
             if isinstance(source, str):
                 raise UsageError("name the product types to certify", hint="types='bias'")
             types = sorted({ref.type for ref in source.datasets})
-        return list(
-            self.registry.certify_from(
-                name,
-                collection,
-                [product_name(kind) for kind in _names(types)],
-                timespan(begin, end),
-                where=where,
-                search_all_inputs=search_all_inputs,
-                allow_incomplete=allow_incomplete,
-                replace=replace,
-                reason=reason,
-            )
+        return certify(
+            self,
+            name,
+            collection,
+            [product_name(kind) for kind in _names(types)],
+            timespan(begin, end),
+            where=where,
+            search_all_inputs=search_all_inputs,
+            allow_incomplete=allow_incomplete,
+            replace=replace,
+            reason=reason,
+        )
+
+    def waive(self, product: str, test: str, *, until: str | None = None, **options: Any) -> Waiver:
+        """Document a failed test of a product, so that it counts as waived, never as passed.
+
+        Parameters
+        ----------
+        product, test : str
+            Product type, and the exact name of the test.
+        until : str, optional
+            Date, TAI, from which on it does not count; never, if it is left out.
+        options
+            ``category`` and ``comment``, which it needs, and what it is restricted to: see
+            `cpflow.repo.waivers.waive`.
+        """
+        from cpflow.repo.waivers import waive
+
+        return waive(self, product, test, expires=timespan(None, until).end, **options)
+
+    def waivers(self, product: str | None = None, *, history: bool = False) -> list[Waiver]:
+        """Return the waivers in force, oldest first; with `history`, all that ever were."""
+        return self.registry.waivers(product, history=history)
+
+    def unwaive(self, waiver: Waiver | str, *, comment: str, author: str | None = None) -> Waiver:
+        """Take a waiver back, by itself or its id; it stays in the history."""
+        import getpass
+
+        return self.registry.revoke_waiver(
+            waiver if isinstance(waiver, str) else waiver.id,
+            author=getpass.getuser() if author is None else author,
+            comment=comment,
         )
 
     def decertify(

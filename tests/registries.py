@@ -14,7 +14,15 @@ from typing import Any
 import pytest
 
 from cpflow.exposure import Exposure, RawFile
-from cpflow.registry import DataId, DatasetRef, DetectorRecord, FilterRecord, Lineage, Registry
+from cpflow.registry import (
+    DataId,
+    DatasetRef,
+    DetectorRecord,
+    FilterRecord,
+    Lineage,
+    Registry,
+    Waiver,
+)
 from cpflow.timespan import DAY, SECOND, Timespan, from_iso
 
 CAM = "TestCam"
@@ -115,6 +123,20 @@ def make(
     refs = [ref(run, type, d, **fields) for d in detectors]
     lineages = {} if lineage is None else {one.id: lineage for one in refs}
     return registry.publish(run, refs, lineages=lineages)
+
+
+def waive(registry: Registry, **fields: Any) -> Waiver:
+    """Document a failed test; by default NOISE of all biases, for ever."""
+    values: dict[str, Any] = {
+        "product": "bias",
+        "test": "NOISE",
+        "instrument": CAM,
+        "category": "permanent",
+        "comment": "a noisy amplifier",
+        "author": "me",
+        **fields,
+    }
+    return registry.add_waiver(**values)
 
 
 KINDS = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)]

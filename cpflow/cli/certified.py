@@ -43,8 +43,8 @@ def command(repo: str, collection: str, types: tuple[str, ...], only_gaps: bool,
     shown = list(COLUMNS)
     if len({row["collection"] for row in rows}) > 1 or form != "table":
         shown.insert(0, "collection")
-    if any(row["reason"] for row in rows):
-        shown.append("reason")
+    said = ("verdict", "reason")
+    shown += [name for name in said if form != "table" or any(row[name] for row in rows)]
     if form != "table":
         shown += ["instrument", "gap", "id"]
     show_table(shown, rows, form)
@@ -60,6 +60,7 @@ def row_of(one: Certification) -> dict[str, Any]:
         "detector": ref.data_id.detector,
         "physical_filter": ref.data_id.physical_filter,
         "run": ref.run,
+        "verdict": one.verdict,
         "reason": one.reason,
         "gap": False,
         "id": ref.id,
@@ -74,6 +75,7 @@ def _gap(one: Gap) -> dict[str, Any]:
         "detector": one.data_id.detector,
         "physical_filter": one.data_id.physical_filter,
         "run": "(gap)",
+        "verdict": None,
         "reason": None,
         "gap": True,
         "id": None,

@@ -41,7 +41,8 @@ def command(
     """Put products in force for a timespan.
 
     RUN is a RUN or a chain, of which the first child is taken; COLLECTION is made if it does not
-    exist. Dates are TAI; the span is half-open.
+    exist. Dates are TAI; the span is half-open. The verdict of each product is shown and recorded;
+    where the repository's policy is `require`, one that is not verified needs --reason.
 
     \b
     cpflow certify repo u/me/biasGen LATISS/calib/DM-1 \\
@@ -64,7 +65,23 @@ def command(
             reason=reason,
         )
     if as_json:
-        show_json({"collection": collection, "certified": [str(item) for item in certified]})
+        show_json(
+            {
+                "collection": collection,
+                "certified": [str(item) for item in certified],
+                "verdicts": [
+                    {
+                        "id": item.dataset.id,
+                        "type": item.dataset.type,
+                        **item.dataset.data_id._asdict(),
+                        "verdict": item.verdict,
+                        "reason": item.reason,
+                    }
+                    for item in certified
+                ],
+            }
+        )
         return
     for item in certified:
-        click.echo(f"{collection}: {item}")
+        reason = f" ({item.reason})" if item.reason else ""
+        click.echo(f"{collection}: {item}: {item.verdict}{reason}")

@@ -49,15 +49,18 @@ def command(
             "collection": one.collection,
             "run": None if one.dataset is None else one.dataset.run,
             "holds": None if one.timespan is None else str(one.timespan),
+            "verdict": one.verdict,
             "why": one.reason,
             "id": None if one.dataset is None else one.dataset.id,
         }
         for one in found
     ]
-    names = ["type", "outcome", "collection", "run", "holds", "why"]
+    names = ["type", "outcome", "collection", "run", "holds", "verdict", "why"]
     if form != "table":
         show_table([*names, "id"], rows, form)
         return
+    if not any(row["verdict"] for row in rows):
+        names.remove("verdict")
     shown = [row for row in rows if row["outcome"] != "nothing"]
     empty = [str(row["type"]) for row in rows if row["outcome"] == "nothing"]
     if shown:

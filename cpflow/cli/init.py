@@ -14,7 +14,12 @@ import click
     help="A shipped instrument, or an instrument file. May be repeated.",
 )
 @click.option("--db", metavar="URL", help="Database; by default SQLite inside the repository.")
-def command(repo: str, instrument: tuple[str, ...], db: str | None) -> None:
+@click.option(
+    "--policy",
+    type=click.Choice(["warn", "require"]),
+    help="Whether a product may be certified that is not verified; see `cpflow policy`.",
+)
+def command(repo: str, instrument: tuple[str, ...], db: str | None, policy: str | None) -> None:
     """Make a repository, or add an instrument to one that exists.
 
     The URL of a database is kept in REPO/cpflow.yaml as it is given: leave the password out and
@@ -28,7 +33,7 @@ def command(repo: str, instrument: tuple[str, ...], db: str | None) -> None:
     from cpflow.repo import Repository
 
     loaded = [load_instrument(name) for name in instrument]
-    with Repository.create(repo, db=db) as repository:
+    with Repository.create(repo, db=db, policy=policy) as repository:
         for item in loaded:
             repository.register_instrument(item)
         names = ", ".join(repository.registry.instruments()) or "no instrument yet"

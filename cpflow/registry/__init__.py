@@ -17,6 +17,8 @@ from cpflow.registry.records import (
     Lineage,
     RawUse,
     RunState,
+    Waiver,
+    WaiverCategory,
 )
 from cpflow.registry.registry import Registry
 from cpflow.registry.removal import Removal
@@ -45,4 +47,6 @@ __all__ = [
     "Removal",
     "RunState",
     "TreeLine",
+    "Waiver",
+    "WaiverCategory",
 ]

@@ -84,6 +84,7 @@ def certify(
     replace: bool = False,
     verdict: str | None = None,
     reason: str | None = None,
+    verdicts: Mapping[str, tuple[str | None, str | None]] | None = None,
 ) -> list[Certification]:
     """Certify inside a transaction; see `Certifications.certify`."""
     lock_collections(connection, [collection.id])
@@ -107,6 +108,8 @@ def certify(
         if held:
             raise _conflict(collection.name, span, held)
     ids = row_ids(connection, [ref.id for ref in refs])
+    own = verdicts or {}
+    said = {ref.id: own.get(ref.id, (verdict, reason)) for ref in refs}
     created = now()
     connection.execute(
         insert(schema.certification),
@@ -118,14 +121,14 @@ def certify(
                 "dataset_id": ids[ref.id],
                 "begin_ns": span.begin,
                 "end_ns": span.end,
-                "verdict": verdict,
-                "reason": reason,
+                "verdict": said[ref.id][0],
+                "reason": said[ref.id][1],
                 "created": created,
             }
             for place, ref in places.items()
         ],
     )
-    return [Certification(collection.name, ref, span, verdict, reason) for ref in places.values()]
+    return [Certification(collection.name, ref, span, *said[ref.id]) for ref in places.values()]
 
 
 def _at(
@@ -218,6 +221,7 @@ class Certifications(RegistryPart):
         create: bool = False,
         verdict: str | None = None,
         reason: str | None = None,
+        verdicts: Mapping[str, tuple[str | None, str | None]] | None = None,
     ) -> list[Certification]:
         """Put datasets in force over a span of time (spec V6 to V14).
 
@@ -235,6 +239,8 @@ class Certifications(RegistryPart):
             Make the collection if it does not exist.
         verdict, reason : str, optional
             Recorded with each row.
+        verdicts : mapping of str to (str, str), optional
+            By dataset id, verdict and reason of those that have their own.
 
         Raises
         ------
@@ -253,7 +259,14 @@ class Certifications(RegistryPart):
                 row = row_of_type(connection, collection, CollectionType.CALIBRATION, "certify")
             stored = stored_refs(connection, datasets)
             return certify(
-                connection, row, stored, span, replace=replace, verdict=verdict, reason=reason
+                connection,
+                row,
+                stored,
+                span,
+                replace=replace,
+                verdict=verdict,
+                reason=reason,
+                verdicts=verdicts,
             )
 
     def decertify(

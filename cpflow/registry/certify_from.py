@@ -18,7 +18,7 @@ from cpflow.registry.listing import listed
 from cpflow.registry.lookup import layers_of
 from cpflow.registry.part import RegistryPart
 from cpflow.registry.records import Certification, CollectionType, DatasetRef, RunState
-from cpflow.registry.where import parse
+from cpflow.registry.where import Where, parse
 from cpflow.timespan import Timespan
 
 logger = logging.getLogger(__name__)
@@ -83,34 +83,23 @@ class CertifyFrom(RegistryPart):
             If something else holds a part of the span.
         """
         check_span(span)
-        wanted = [types] if isinstance(types, str) else list(dict.fromkeys(types))
-        if not wanted:
-            raise UsageError("name the types to certify")
-        parsed = parse(where or "")
+        wanted, parsed = _wanted(types), parse(where or "")
         with self._db.write() as connection:
-            for name in wanted:
-                calibration_type(connection, name)
-            path = _input_path(connection, input_collection, search_all_inputs)
-            if not allow_incomplete:
-                _check_first(path, input_collection, search_all_inputs)
-            ids = _first_matches(connection, wanted, path)
-            table = schema.dataset
-            refs = listed(
+            refs = _chosen(
                 connection,
-                parsed,
-                [is_one_of(connection, table.c.id, ids)],
+                input_collection,
                 wanted,
+                parsed,
+                search_all_inputs=search_all_inputs,
+                allow_incomplete=allow_incomplete,
                 instrument=instrument,
                 binds=binds,
             )
-            _check_found(wanted, list(refs.values()), path, input_collection, where)
-            if not allow_incomplete:
-                _check_complete(path, list(refs.values()))
             output, _ = ensure(connection, output_collection, CollectionType.CALIBRATION)
             rows = certify(
                 connection,
                 output,
-                list(refs.values()),
+                refs,
                 span,
                 replace=replace,
                 verdict=verdict,
@@ -119,6 +108,73 @@ class CertifyFrom(RegistryPart):
         runs = sorted({row.dataset.run for row in rows})
         logger.info("certified %d datasets of %s", len(rows), ", ".join(runs))
         return rows
+
+    def to_certify(
+        self,
+        input_collection: str,
+        types: str | Sequence[str],
+        where: str | None = None,
+        *,
+        search_all_inputs: bool = False,
+        allow_incomplete: bool = False,
+        instrument: str | None = None,
+        binds: Mapping[str, Any] | None = None,
+    ) -> list[DatasetRef]:
+        """Return what `certify_from` would certify, so that it can be looked at before.
+
+        Raises
+        ------
+        NoDataError
+            If there is nothing to certify.
+        CollectionError
+            If the collection is of the wrong type or a run did not complete.
+        """
+        wanted, parsed = _wanted(types), parse(where or "")
+        with self._db.read() as connection:
+            return _chosen(
+                connection,
+                input_collection,
+                wanted,
+                parsed,
+                search_all_inputs=search_all_inputs,
+                allow_incomplete=allow_incomplete,
+                instrument=instrument,
+                binds=binds,
+            )
+
+
+def _wanted(types: str | Sequence[str]) -> list[str]:
+    wanted = [types] if isinstance(types, str) else list(dict.fromkeys(types))
+    if not wanted:
+        raise UsageError("name the types to certify")
+    return wanted
+
+
+def _chosen(
+    connection: Connection,
+    name: str,
+    types: Sequence[str],
+    where: Where,
+    *,
+    search_all_inputs: bool,
+    allow_incomplete: bool,
+    instrument: str | None,
+    binds: Mapping[str, Any] | None,
+) -> list[DatasetRef]:
+    """Return the datasets to certify, inside a transaction; see `CertifyFrom.certify_from`."""
+    for one in types:
+        calibration_type(connection, one)
+    path = _input_path(connection, name, search_all_inputs)
+    if not allow_incomplete:
+        _check_first(path, name, search_all_inputs)
+    ids = _first_matches(connection, types, path)
+    condition = is_one_of(connection, schema.dataset.c.id, ids)
+    found = listed(connection, where, [condition], types, instrument=instrument, binds=binds)
+    refs = list(found.values())
+    _check_found(types, refs, path, name, where.text)
+    if not allow_incomplete:
+        _check_complete(path, refs)
+    return refs
 
 
 def _input_path(connection: Connection, name: str, search_all: bool) -> list[Row]:

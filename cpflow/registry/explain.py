@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import and_, select
+from sqlalchemy import Connection, and_, select
 
 from cpflow.exposure import Exposure
 from cpflow.registry import schema
@@ -14,7 +14,7 @@ from cpflow.registry.certification import as_certification, calibration_type, re
 from cpflow.registry.chains import search_path
 from cpflow.registry.database import is_one_of
 from cpflow.registry.datasets import refs_where, type_rows
-from cpflow.registry.interval import Held, Layer
+from cpflow.registry.interval import Held, Layer, held
 from cpflow.registry.lookup import layers_of
 from cpflow.registry.part import RegistryPart
 from cpflow.registry.records import Certification, CollectionType, DataId, DatasetRef
@@ -41,6 +41,8 @@ class Explanation:
     collection: str | None = None
     dataset: DatasetRef | None = None
     timespan: Timespan | None = None
+    verdict: str | None = None
+    """What was recorded when it was certified."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +95,11 @@ class Explaining(RegistryPart):
                 layers = layers_of(connection, type_id, collections, [key]).get(key, [])
                 ids = {row.dataset for layer in layers for row in layer.rows}
                 refs = refs_where(connection, is_one_of(connection, schema.dataset.c.id, ids))
-                found = list(_judge(name, layers, exposure.timespan))
-                for explanation, held in found:
-                    ref = None if held is None else refs[held.dataset]
-                    rows.append(_with(explanation, ref, held))
+                verdicts = _verdicts(connection, ids)
+                for explanation, row in _judge(name, layers, exposure.timespan):
+                    ref = None if row is None else refs[row.dataset]
+                    verdict = verdicts.get((explanation.collection, row))
+                    rows.append(_with(explanation, ref, row, verdict))
                 if not layers:
                     searched = ", ".join(row.name for row in collections) or "an empty path"
                     reason = f"nothing of {name} for this data id in {searched}"
@@ -211,6 +214,24 @@ def _why_not(layer: Layer, span: Timespan) -> str:
     return f"no range at {isoformat(span.begin)} TAI: {', '.join(parts)}"
 
 
-def _with(one: Explanation, ref: DatasetRef | None, held: Held | None) -> Explanation:
-    span = None if held is None else held.timespan
-    return Explanation(one.type, one.outcome, one.reason, one.collection, ref, span)
+def _verdicts(
+    connection: Connection, ids: Collection[int]
+) -> dict[tuple[str | None, Held | None], str | None]:
+    """Return what was recorded with each range of some datasets, by collection and range."""
+    table, collection = schema.certification, schema.collection
+    rows = connection.execute(
+        select(table, collection.c.name.label("collection_name"))
+        .join(collection, collection.c.id == table.c.collection_id)
+        .where(is_one_of(connection, table.c.dataset_id, ids), table.c.verdict.is_not(None))
+    )
+    return {
+        (row.collection_name, held(row.begin_ns, row.end_ns, row.dataset_id)): row.verdict
+        for row in rows
+    }
+
+
+def _with(
+    one: Explanation, ref: DatasetRef | None, found: Held | None, verdict: str | None
+) -> Explanation:
+    span = None if found is None else found.timespan
+    return Explanation(one.type, one.outcome, one.reason, one.collection, ref, span, verdict)

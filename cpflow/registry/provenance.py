@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from sqlalchemy import ColumnElement, Connection, and_, select
 
@@ -49,6 +49,35 @@ class Provenance(RegistryPart):
         """
         with self._db.read() as connection:
             return _sorted(_users(connection, [id], recursive=recursive))
+
+    def users_of_type(
+        self, ids: Collection[str], types: Collection[str]
+    ) -> dict[str, list[DatasetRef]]:
+        """Return the datasets of some types made with each of several others, oldest first.
+
+        Parameters
+        ----------
+        ids : collection of str
+            UUIDs; what nothing was made with is left out of the result.
+        types : collection of str
+            Dataset types; those that are not registered have no datasets.
+        """
+        used, data, kind = schema.used_dataset, schema.dataset, schema.dataset_type
+        with self._db.read() as connection:
+            edges = connection.execute(
+                select(used.c.input_uuid, data.c.id)
+                .join(data, data.c.id == used.c.dataset_id)
+                .join(kind, kind.c.id == data.c.type_id)
+                .where(
+                    is_one_of(connection, used.c.input_uuid, set(ids)),
+                    is_one_of(connection, kind.c.name, set(types)),
+                )
+            ).all()
+            refs = _refs(connection, [id_ for _, id_ in edges])
+        by_input: dict[str, dict[int, DatasetRef]] = {}
+        for input_uuid, id_ in edges:
+            by_input.setdefault(input_uuid, {})[id_] = refs[id_]
+        return {one: _sorted(found) for one, found in by_input.items()}
 
     def to_rebuild(
         self, exposure: int, *, instrument: str | None = None, detector: int | None = None

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from cpflow.errors import CpflowError, UsageError
-from cpflow.timespan import Timespan, utc_to_tai
+from cpflow.timespan import Timespan, isoformat, utc_to_tai
 
 DIMENSIONS = ("instrument", "exposure", "detector", "physical_filter")
 
@@ -199,3 +199,84 @@ class IngestResult:
     raws: Mapping[int, str] = field(default_factory=dict)
     changes: Mapping[str, tuple[object, object]] = field(default_factory=dict)
     error: CpflowError | None = None
+
+
+class WaiverCategory(StrEnum):
+    """Why a failed test is accepted."""
+
+    PERMANENT = "permanent"
+    UNCORRECTABLE = "uncorrectable"
+    BELOW_SCIENCE_IMPACT = "below-science-impact"
+    THRESHOLD_WRONG = "threshold-wrong"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiver:
+    """A failed test that somebody documented.
+
+    `detector`, `amp`, `exposure`, `physical_filter` and `candidate` (a checksum) narrow what it is
+    about; None is all of them. Times are TAI nanoseconds; `expires` None is never.
+    """
+
+    id: str
+    """UUID."""
+    product: str
+    test: str
+    instrument: str
+    category: WaiverCategory
+    comment: str
+    author: str
+    created: int
+    detector: int | None = None
+    amp: str | None = None
+    exposure: int | None = None
+    physical_filter: str | None = None
+    candidate: str | None = None
+    reference: str | None = None
+    expires: int | None = None
+    revoked: int | None = None
+    revoked_by: str | None = None
+    revoked_comment: str | None = None
+
+    @property
+    def short(self) -> str:
+        """The beginning of the id, as it is shown."""
+        return self.id[:8]
+
+    @property
+    def scope(self) -> str:
+        """What it is about, for a person."""
+        parts = [self.instrument]
+        for name in ("detector", "physical_filter", "amp", "exposure", "candidate"):
+            value = getattr(self, name)
+            if value is not None:
+                shown = str(value)[:19] if name == "candidate" else value
+                parts.append(f"{name}={shown}")
+        return ", ".join(parts)
+
+    @property
+    def is_broad(self) -> bool:
+        """Whether nothing but the instrument narrows it."""
+        own = (self.detector, self.amp, self.exposure, self.physical_filter, self.candidate)
+        return all(value is None for value in own)
+
+    def state(self, at: int) -> str:
+        """Return "in force", "expired", "revoked" or "not yet made" at an instant.
+
+        It is in force from the instant at which it was made to that at which it expires, which is
+        not in it.
+        """
+        if at < self.created:
+            return "not yet made"
+        if self.revoked is not None and at >= self.revoked:
+            return "revoked"
+        if self.expires is not None and at >= self.expires:
+            return "expired"
+        return "in force"
+
+    def __str__(self) -> str:
+        until = "never expires" if self.expires is None else f"until {isoformat(self.expires)}"
+        return (
+            f"{self.short}: {self.product} {self.test} ({self.scope}), {self.category}, {until}, "
+            f"by {self.author}: {self.comment}"
+        )

@@ -32,6 +32,7 @@ from cpflow.registry.removal import Removals
 from cpflow.registry.selection import Selection
 from cpflow.registry.tags import Tags
 from cpflow.registry.transfer import Transfer
+from cpflow.registry.waivers import Waivers
 
 
 class Registry(
@@ -55,6 +56,7 @@ class Registry(
     Removals,
     Groupings,
     Transfer,
+    Waivers,
     Checking,
 ):
     """Exposures, datasets, collections and certifications of one repository.

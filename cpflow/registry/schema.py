@@ -33,7 +33,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.schema import ExecutableDDLElement
 
-VERSION = "0001"
+VERSION = "0002"
 VERSION_TABLE = "cpflow_schema"
 
 
@@ -285,6 +285,36 @@ used_dataset = Table(
     metadata,
     Column("dataset_id", _Id, _ref("dataset.id", cascade=True), primary_key=True),
     Column("input_uuid", String(36), primary_key=True, index=True),
+)
+
+# What it is about may be gone, or not there yet: names and numbers, no foreign keys but one.
+waiver = Table(
+    "waiver",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("uuid", String(36), nullable=False, unique=True),
+    Column("product", _Name, nullable=False),
+    Column("test", _Name, nullable=False),
+    Column("instrument_id", _Id, _ref("instrument.id"), nullable=False),
+    Column("detector", Integer),
+    Column("amp", _Name),
+    Column("exposure", BigInteger),
+    Column("physical_filter", _Name),
+    Column("candidate", String(80)),
+    Column("category", String(32), nullable=False),
+    Column("comment", Text, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("reference", Text),
+    Column("created", BigInteger, nullable=False),
+    Column("expires_ns", BigInteger),
+    Column("revoked", BigInteger),
+    Column("revoked_by", Text),
+    Column("revoked_comment", Text),
+    CheckConstraint(
+        "category IN ('permanent', 'uncorrectable', 'below-science-impact', 'threshold-wrong')",
+        name="category",
+    ),
+    Index("ix_waiver_product", "instrument_id", "product"),
 )
 
 # No two ranges of one place may overlap, whatever program writes them: an exclusion constraint on

@@ -14,11 +14,15 @@ from cpflow.io.instrument import Instrument, detector_from_geometry, load_instru
 from cpflow.products import DIMENSIONS, is_calibration
 from cpflow.registry import DataId, DatasetRef, DatasetType, Registry
 from cpflow.repo.exposures import Exposures
+from cpflow.repo.policy import KEY as POLICY
+from cpflow.repo.policy import check_policy, policy_in
 from cpflow.store import Store, write_text
 from cpflow.timespan import Timespan
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from cpflow.repo.verdicts import Verdict
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +69,12 @@ class Repository:
 
     @classmethod
     def create(
-        cls, root: str | Path, instrument: str | Path | None = None, *, db: str | None = None
+        cls,
+        root: str | Path,
+        instrument: str | Path | None = None,
+        *,
+        db: str | None = None,
+        policy: str | None = None,
     ) -> Repository:
         """Make a repository, or add an instrument to one that exists.
 
@@ -76,6 +85,8 @@ class Repository:
             Name of a shipped instrument, or an instrument file.
         db : str, optional
             URL of a database; by default SQLite inside the repository.
+        policy : {'warn', 'require'}, optional
+            Whether a product that is not verified may be certified; warn, if it is left out.
 
         Raises
         ------
@@ -87,6 +98,8 @@ class Repository:
         import yaml
 
         loaded = None if instrument is None else load_instrument(str(instrument))
+        if policy is not None:
+            check_policy(policy)
         path = Path(root)
         if not (path / CONFIG).exists():
             if path.exists() and any(path.iterdir()):
@@ -97,15 +110,15 @@ class Repository:
             path.mkdir(parents=True, exist_ok=True)
             registry = Registry.create(db or str(path.resolve() / _SQLITE))
             for name, dimensions in DIMENSIONS.items():
-                registry.register_dataset_type(
-                    DatasetType(name, dimensions, is_calibration(name))
-                )
+                registry.register_dataset_type(DatasetType(name, dimensions, is_calibration(name)))
             registry.close()
             # Written last: a directory is a repository once it has this file.
             write_text(path / CONFIG, yaml.safe_dump({"version": 1, "registry": db}))
         repository = cls(path)
         if db is not None and repository.config.get("registry") != db:
             raise UsageError(f"{root} exists with another database")
+        if policy is not None:
+            repository.set_policy(policy)
         if loaded is not None:
             repository.register_instrument(loaded)
         return repository
@@ -124,10 +137,21 @@ class Repository:
         before, after = Registry.upgrade(url)
         with Registry.open(url) as registry:
             for name, dimensions in DIMENSIONS.items():
-                registry.register_dataset_type(
-                    DatasetType(name, dimensions, is_calibration(name))
-                )
+                registry.register_dataset_type(DatasetType(name, dimensions, is_calibration(name)))
         return before, after
+
+    @property
+    def policy(self) -> str:
+        """What certification does with what is not verified: warn of it, or require a reason."""
+        return policy_in(self.config)
+
+    def set_policy(self, name: str) -> None:
+        """Change the policy of certification; kept in ``cpflow.yaml``."""
+        import yaml
+
+        config = {**read_config(self.root), POLICY: check_policy(name)}
+        write_text(self.root / CONFIG, yaml.safe_dump(config))
+        self.config = config
 
     def close(self) -> None:
         """Give back database connections."""
@@ -232,6 +256,21 @@ class Repository:
             )
         return found
 
+    def search_path(self, inputs: Sequence[str]) -> tuple[str, ...]:
+        """Return the collections that a run searches.
+
+        An instrument's ``<instrument>/calib`` may be named before anything is certified: it is
+        empty then.
+        """
+        if not inputs:
+            return self.default_inputs()
+        existing = set(self.registry.collection_names())
+        usual = {f"{instrument}/calib" for instrument in self.registry.instruments()}
+        missing = [name for name in inputs if name in usual - existing]
+        for name in missing:
+            logger.info("%s does not exist yet: nothing is certified there", name)
+        return tuple(name for name in inputs if name not in missing)
+
     # -- products ---------------------------------------------------------------------------
 
     def calibrations(
@@ -308,6 +347,12 @@ class Repository:
                 hint="`cpflow explain REPO EXPOSURE` shows which calibrations apply, and why",
             )
         return self.open_dataset(ref)
+
+    def verdict_of(self, ref: DatasetRef) -> Verdict:
+        """Return what the newest verification of a product comes to, waivers applied."""
+        from cpflow.repo.verdicts import verdict_of
+
+        return verdict_of(self, ref)
 
     def __repr__(self) -> str:
         instruments = ", ".join(self.registry.instruments()) or "no instrument"

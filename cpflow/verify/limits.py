@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import ConfigDict, model_validator
 
 from cpflow.options import Options
 
@@ -64,6 +64,9 @@ class Override(Options):
 
 class Limits(Options):
     """Base of the limits of a product: each field is a `Limit`, under the name of its test."""
+
+    # What is written under a test is shown in reports.
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     overrides: tuple[Override, ...] = ()
 

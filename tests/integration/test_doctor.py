@@ -161,7 +161,7 @@ def test_an_older_schema_is_refused_with_the_command_and_upgraded_by_it(made, mo
     from cpflow.registry import schema
 
     assert "up to date" in cpflow("doctor", made.root, "--upgrade").stdout
-    monkeypatch.setattr(schema, "VERSION", "0002")
+    monkeypatch.setattr(schema, "VERSION", f"{int(schema.VERSION) + 1:04d}")
     assert "doctor --upgrade" in cpflow("doctor", made.root, code=2).stderr
 
 

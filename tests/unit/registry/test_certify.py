@@ -254,3 +254,17 @@ def test_the_data_id_of_a_caller_is_not_trusted(registry: Registry, one: Dataset
     (row,) = registry.certify("calib", [forged], JANUARY)
     assert row.dataset == one
     assert registry.find("bias", (CAM, 0), "calib", exposure().timespan) == one
+
+
+def test_each_may_have_its_own_verdict(registry: Registry, one: DatasetRef) -> None:
+    (other,) = make(registry, "r2", "dark")
+    own = {one.id: ("failed", None)}
+    made = registry.certify(
+        "calib", [one, other], JANUARY, verdict="verified", reason="why", verdicts=own
+    )
+    assert [(row.verdict, row.reason) for row in made] == [("failed", None), ("verified", "why")]
+    held = {row.dataset.id: (row.verdict, row.reason) for row in registry.certified("calib")}
+    assert held == {one.id: ("failed", None), other.id: ("verified", "why")}
+    # What is left of a range keeps what was said of it.
+    registry.decertify("calib", "bias", span("2021-01-10", "2021-01-11"))
+    assert [row.verdict for row in registry.certified("calib", "bias")] == ["failed", "failed"]

@@ -135,3 +135,24 @@ def test_replace(registry: Registry) -> None:
         (old, span(None, "2021-01-01")),
         (new, span("2021-01-01", None)),
     ]
+
+
+def test_what_would_be_certified_can_be_looked_at_before(registry: Registry) -> None:
+    old = make(registry, "old", "bias", (0, 1))
+    new = make(registry, "new", "bias", (0,))
+    registry.change_chain("out", ["new", "old"])
+    assert registry.to_certify("out", "bias") == new
+    assert registry.to_certify("out", ["bias"], search_all_inputs=True) == [new[0], old[1]]
+    assert registry.to_certify("old", "bias", "detector = 1 AND instrument='TestCam'") == old[1:]
+    for refused in (registry.to_certify, lambda *a: registry.certify_from(a[0], "c", a[1], ALWAYS)):
+        with pytest.raises(NoDataError, match="nothing to certify"):
+            refused("out", "dark")
+        with pytest.raises(UsageError, match="name the types"):
+            refused("out", [])
+        with pytest.raises(MissingCollectionError):
+            refused("nowhere", "bias")
+    registry.set_run_state("new", "incomplete")
+    with pytest.raises(CollectionError, match="did not complete"):
+        registry.to_certify("out", "bias")
+    assert registry.to_certify("out", "bias", allow_incomplete=True) == new
+    assert registry.collection_names() == ["new", "old", "out"]

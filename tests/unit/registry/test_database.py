@@ -8,15 +8,16 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from registries import CAM, exposure, make, prepare, raw, span
+from registries import CAM, exposure, make, prepare, raw, span, waive
 from sqlalchemy import inspect, text
 
 from cpflow.errors import CpflowError, UsageError
-from cpflow.registry import Registry, schema
+from cpflow.registry import Lineage, RawUse, Registry, schema
 from cpflow.registry.check import network_file_system
 from cpflow.registry.database import Database
 from cpflow.registry.registry import stored_version
@@ -103,7 +104,7 @@ def described(database: Database) -> list[str]:
         return [" ".join(str(line).split()) for line in connection.execute(text(query)).scalars()]
 
 
-def test_the_first_schema_has_not_drifted(empty: Registry) -> None:
+def test_the_schema_has_not_drifted(empty: Registry) -> None:
     """A change of the schema needs a migration and a new snapshot, never a change of an old one."""
     database = empty._db
     snapshot = SNAPSHOTS / f"{schema.VERSION}.{database.dialect}.txt"
@@ -135,12 +136,47 @@ def test_upgrade_from_the_first_schema(tmp_path: Path) -> None:
         assert old.problems() == []
 
 
-SECOND_STEP = '''
+def test_upgrade_keeps_what_the_first_schema_held(
+    registry: Registry, url: str, reopen: Callable[[], Registry]
+) -> None:
+    """What is certified and from what it was made, through the step that brought waivers."""
+    pytest.importorskip("alembic")
+    lineage = Lineage((RawUse(CAM, 5, 0, "sha256:5"),), (str(uuid.uuid4()),))
+    refs = make(registry, "r", "bias", (0, 1), lineage)
+    registry.certify("calib", refs, span("2021-01-01", None), create=True, verdict="v", reason="w")
+    new = described(registry._db)
+    with registry._db.write() as connection:
+        connection.execute(text("DROP TABLE waiver"))
+        connection.execute(schema.version.update().values(version_num="0001"))
+    first = (SNAPSHOTS / f"0001.{registry._db.dialect}.txt").read_text()
+    assert "\n".join(described(registry._db)) + "\n" == first
+    registry.close()
+    with pytest.raises(UsageError, match="schema 0001, this cpflow needs") as caught:
+        reopen()
+    assert "doctor --upgrade" in str(caught.value.hint)
+    assert Registry.upgrade(url) == ("0001", schema.VERSION)
+    assert Registry.upgrade(url) == (schema.VERSION, schema.VERSION)
+    with reopen() as opened:
+        assert described(opened._db) == new
+        assert opened.datasets() == refs
+        assert opened.lineage(refs[0].id) == lineage
+        held = opened.certified("calib")
+        assert [(one.dataset, one.verdict, one.reason) for one in held] == [
+            (ref, "v", "w") for ref in refs
+        ]
+        assert opened.waivers(history=True) == []
+        waive(opened)
+        assert len(opened.waivers()) == 1
+        assert opened.problems() == []
+
+
+LATER, LATEST = f"{int(schema.VERSION) + 1:04d}", f"{int(schema.VERSION) + 2:04d}"
+LATER_STEP = '''
 """A step that a later release could make."""
 import sqlalchemy as sa
 from alembic import op
 
-revision, down_revision, branch_labels, depends_on = "0002", "0001", None, None
+revision, down_revision, branch_labels, depends_on = THIS, BEFORE, None, None
 
 
 def upgrade():
@@ -151,13 +187,17 @@ def upgrade():
 '''
 
 
+def later_step(this: str, before: str) -> str:
+    return LATER_STEP.replace("THIS", repr(this)).replace("BEFORE", repr(before))
+
+
 @pytest.fixture
 def later(tmp_path: Path) -> Path:
     """The migrations of a later release."""
     pytest.importorskip("alembic")
     migrations = tmp_path / "migrations"
     shutil.copytree(MIGRATIONS, migrations, ignore=shutil.ignore_patterns("__pycache__"))
-    (migrations / "versions" / "0002_note.py").write_text(SECOND_STEP)
+    (migrations / "versions" / f"{LATER}_note.py").write_text(later_step(LATER, schema.VERSION))
     return migrations
 
 
@@ -166,7 +206,7 @@ def test_a_migration_in_place(registry: Registry, later: Path) -> None:
     registry.certify("calib", refs, span("2021-01-01", None), create=True)
     database = registry._db
     upgrade(database, later)
-    assert stored_version(database) == "0002"
+    assert stored_version(database) == LATER
     with database.read() as connection:
         assert set(connection.scalars(text("SELECT note FROM dataset"))) == {"upgraded"}
         assert "note" in {column["name"] for column in inspect(connection).get_columns("dataset")}
@@ -178,16 +218,16 @@ def test_a_migration_in_place(registry: Registry, later: Path) -> None:
 
 def test_a_migration_that_fails_changes_nothing(registry: Registry, later: Path) -> None:
     refs = make(registry, "r")
-    broken = later / "versions" / "0003_broken.py"
+    broken = later / "versions" / f"{LATEST}_broken.py"
     broken.write_text(
-        SECOND_STEP.replace('"0002", "0001"', '"0003", "0002"').replace("note", "other")
+        later_step(LATEST, LATER).replace("note", "other")
         + "    op.execute('SELECT nothing FROM nowhere')\n"
     )
     database = registry._db
     before = described(database)
     with pytest.raises(CpflowError if database.dialect == "sqlite" else Exception):
         upgrade(database, later)
-    assert stored_version(database) == "0001"
+    assert stored_version(database) == schema.VERSION
     assert described(database) == before
     assert registry.datasets() == refs
 

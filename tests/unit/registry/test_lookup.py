@@ -235,3 +235,15 @@ def test_explain_shows_ambiguity(worked: Registry) -> None:
 
 def test_explain_without_a_detector(worked: Registry) -> None:
     assert {row.type for row in worked.explain(exposure(), None, "K")} == {"camera"}
+
+
+def test_explain_shows_the_verdict_that_was_recorded(registry: Registry) -> None:
+    first, second = make(registry, "r1"), make(registry, "r2")
+    registry.certify("K", first, span("2021-01-01", None), create=True, verdict="waived")
+    registry.certify("L", second, span("2021-01-01", None), create=True)
+    rows = registry.explain(exposure(), 0, ["K", "L", "r1"], ["bias"])
+    assert [(row.collection, row.verdict) for row in rows] == [
+        ("K", "waived"),
+        ("L", None),
+        ("r1", None),
+    ]

@@ -57,3 +57,18 @@ def test_provenance_outlives_its_inputs(registry: Registry) -> None:
     assert registry.lineage(dark.id) == Lineage((), (bias.id,))
     registry.remove_runs("dark")
     assert registry.users_of(bias.id) == []
+
+
+def test_what_of_some_types_was_made_with_each_of_several(registry: Registry) -> None:
+    biases = make(registry, "bias", detectors=(0, 1, 2))
+    new = make(registry, "new", "dark", lineage=Lineage((), (biases[0].id,)), created=2)
+    both = Lineage((), (biases[0].id, biases[1].id))
+    old = make(registry, "old", "dark", lineage=both, created=1)
+    make(registry, "flat", "flat", lineage=both)
+    ids = [one.id for one in biases]
+    assert registry.users_of_type(ids, ["dark"]) == {ids[0]: [*old, *new], ids[1]: old}
+    assert registry.users_of_type(ids[2:], ["dark", "flat"]) == {}
+    assert registry.users_of_type(ids, ["nothing like it"]) == {}
+    assert registry.users_of_type([], ["dark"]) == {}
+    many = [*ids, *(f"{i:08d}-0000-0000-0000-000000000000" for i in range(2000))]
+    assert registry.users_of_type(many, ["dark"]) == registry.users_of_type(ids, ["dark"])
