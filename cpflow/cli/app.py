@@ -36,7 +36,8 @@ COMMANDS = {
     "remove-run": ("cpflow.cli.remove_run", "Remove runs with their products."),
     "remove-collection": ("cpflow.cli.remove_collection", "Remove chains and other groupings."),
     "validity": ("cpflow.cli.validity", "Propose from when to when a product holds."),
-    "report": ("cpflow.cli.report", "Show a product as one HTML page."),
+    "verification": ("cpflow.cli.verification", "Say what a verification came to, and what fails."),
+    "report": ("cpflow.cli.report", "Show a product or a verification as one HTML page."),
     "mosaic": ("cpflow.cli.mosaic", "Show a product of all detectors in the focal plane."),
     "export": ("cpflow.cli.export", "Write a product as FITS or ECSV."),
     "export-collections": (
@@ -48,6 +49,7 @@ COMMANDS = {
     "graphs": ("cpflow.cli.graphs", "List the graphs that can be found."),
     "graph": ("cpflow.cli.graph", "Show, draw or copy a graph."),
     "simulate": ("cpflow.cli.simulate", "Write raw exposures of a camera whose truth is known."),
+    "daily": ("cpflow.cli.daily", "Do what is done with a night; again, if it was done."),
     "demo": ("cpflow.cli.demo", "Simulate, ingest, build, report, certify and look up a bias."),
 }
 
