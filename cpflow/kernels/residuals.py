@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from cpflow.kernels.statistics import clipped_statistics
 
-# By how much the stated variance of a clipped mean may be wrong: up to 17 % for a dozen exposures,
-# and a value that is clipped pulls the mean of the others away from it.
-_DOUBT = 0.2
+# By how much the variance of a template, a clipped mean, may be wrong where its clipping has been
+# allowed for.
+_DOUBT = 0.1
 
 Pixels = npt.NDArray[np.float32]
 Good = npt.NDArray[np.bool_]
@@ -150,11 +150,11 @@ def project(
     template: Pixels,
     good: Good,
     *,
-    noise: float,
-    template_variance: float,
+    variance: npt.NDArray[np.float32] | float,
+    template_variance: npt.NDArray[np.float32] | float,
     shared_noise: bool,
 ) -> Projection:
-    """Fit a residual by a multiple of what was subtracted.
+    """Fit a residual by a multiple of what was subtracted, each pixel weighted by its variance.
 
     The template holds noise of its own, which the residual has with the other sign, except where
     the residual is of an exposure that the template was made from: then its own part of that noise
@@ -165,27 +165,31 @@ def project(
     pixels, template : array of float32
         In the same unit.
     good : array of bool
-    noise : float
-        Standard deviation of a pixel of the residual.
-    template_variance : float
-        Mean variance of a pixel of the template.
+    variance : array or float
+        Of a pixel of the residual.
+    template_variance : array or float
+        Of a pixel of the template.
     shared_noise : bool
         Whether the template was made from this exposure too.
     """
     chosen = good & np.isfinite(pixels) & np.isfinite(template)
     f = template[chosen].astype(np.float64)
     r = pixels[chosen].astype(np.float64)
-    if f.size < 2:
+    of_pixel, of_template = (
+        np.broadcast_to(np.asarray(v, np.float64), pixels.shape)[chosen]
+        for v in (variance, template_variance)
+    )
+    if f.size < 2 or not (of_pixel > 0).all():
         return Projection(math.nan, math.nan)
-    own = f.size * template_variance
-    total = float(f @ f)
+    noise = of_template / of_pixel
+    own = float(noise.sum())
+    total = float((f * f / of_pixel).sum())
     power = total - own
-    # The power that noise alone gives is uncertain by sqrt(2 n) times its variance.
-    if power <= 5 * math.sqrt(2 * f.size) * template_variance or power <= 0:
+    # The power that noise alone gives is uncertain by the square root of twice its squares.
+    if power <= 5 * math.sqrt(2 * float(noise @ noise)) or power <= 0:
         return Projection(0.0, math.inf)
-    overlap = float(f @ r) + (0.0 if shared_noise else own)
-    error = math.hypot(noise * math.sqrt(total), _DOUBT * own)
-    return Projection(overlap / power, error / power)
+    overlap = float((f * r / of_pixel).sum()) + (0.0 if shared_noise else own)
+    return Projection(overlap / power, math.hypot(math.sqrt(total), _DOUBT * own) / power)
 
 
 @dataclass(frozen=True, slots=True)

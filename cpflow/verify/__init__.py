@@ -1,12 +1,14 @@
 """Verification: statistics of exposures and products, limits, verdicts, waivers."""
 
 from cpflow.verify.bias import BiasLimits, verify_bias
+from cpflow.verify.dark import DarkLimits, verify_dark
 from cpflow.verify.defects import DefectLimits, Outliers, verify_defects
 from cpflow.verify.limits import Limit, Limits, Override
 from cpflow.verify.residuals import Residuals
 
 __all__ = [
     "BiasLimits",
+    "DarkLimits",
     "DefectLimits",
     "Limit",
     "Limits",
@@ -14,5 +16,6 @@ __all__ = [
     "Override",
     "Residuals",
     "verify_bias",
+    "verify_dark",
     "verify_defects",
 ]

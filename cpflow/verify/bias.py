@@ -41,24 +41,21 @@ def verify_bias(
     xarray.Dataset
         The table of the verification, and small pictures of the residuals.
     """
-    return verify_subtracted(residuals, calibrations["bias"], "bias", options, limits)
-
-
-def verify_subtracted(
-    residuals: Stack, candidate: Any, name: Any, options: Residuals, limits: SubtractedLimits
-) -> xr.Dataset:
-    """Verify a bias or dark by exposures that it was subtracted from; lazy."""
-    stack = measure_residuals(residuals, candidate, name, name, options)
+    stack = measure_residuals(residuals, calibrations["bias"], "bias", "bias", options)
     judge = JudgeSubtracted(limits, options, stack.detector)
     unmeasured = [None] * len(stack.sources)
     count = count_rows(partial(judge.rows, unmeasured, stack.exposures))
-    out = tabulated(stack.solved(judge, name="verify"), count)
+    return with_previews(tabulated(stack.solved(judge, name="verify"), count), stack)
+
+
+def with_previews(verification: xr.Dataset, stack: Stack) -> xr.Dataset:
+    """Return a verification with small pictures of what was measured."""
     shape = preview_shape(stack.detector.shape)
-    out["residual"] = stack.gather(
+    verification["residual"] = stack.gather(
         Previews(shape),
         ("frame", "y_binned", "x_binned"),
         "float32",
         name="previews",
         sizes={"frame": len(stack.sources), "y_binned": shape[0], "x_binned": shape[1]},
     ).assign_attrs(units=stack.units)
-    return out.assign_coords(frame=[exposure.exposure for exposure in stack.exposures])
+    return verification.assign_coords(frame=[exposure.exposure for exposure in stack.exposures])

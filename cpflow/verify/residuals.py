@@ -13,7 +13,8 @@ from pydantic import Field
 
 from cpflow.kernels.binning import bin_image
 from cpflow.kernels.cosmic_rays import CosmicRayCriteria, find_cosmic_rays
-from cpflow.kernels.planes import BAD, DETECTED, NO_DATA, SAT, SUSPECT
+from cpflow.kernels.masks import grow
+from cpflow.kernels.planes import BAD, DETECTED, INTRP, NO_DATA, SAT, SUSPECT
 from cpflow.kernels.residuals import (
     BlockScatter,
     DeviantColumn,
@@ -35,6 +36,7 @@ from cpflow.steps.tables import table
 if TYPE_CHECKING:
     import xarray as xr
 
+_BLOCKING = BAD | INTRP | SAT | NO_DATA
 RESIDUAL = "residual"
 CONSTRUCTION = "construction"
 #: Longest side of the binned residual that is kept of each exposure, pixels.
@@ -206,10 +208,11 @@ class MeasureResidual:
         """Return the pixels of cosmic rays, amplifier by amplifier; None if there are too many."""
         options, detector = self.options, context.detector
         assert frame.variance is not None
+        planes = assemble_array(detector, frame.writable_mask())
         found = find_cosmic_rays(
             assemble_array(detector, frame.image),
             assemble_array(detector, frame.variance),
-            assemble_array(detector, frame.writable_mask()),
+            planes,
             CosmicRayCriteria(
                 min_sigma=options.cosmic_ray_sigma,
                 min_sum=options.cosmic_ray_sum,
@@ -219,8 +222,13 @@ class MeasureResidual:
         )
         if found.too_many:
             return None, found.seeds, 0
+        # Nothing is looked for at the border of the detector and beside masked pixels, so that
+        # these say nothing of rays.
+        mask = found.mask | grow((planes & np.uint16(_BLOCKING)) != 0, 1)
+        mask[[0, -1]] = True
+        mask[:, [0, -1]] = True
         rows = range(frame.image.shape[1])
-        return split_array(detector, found.mask, rows), found.seeds, found.rays
+        return split_array(detector, mask, rows), found.seeds, found.rays
 
     def _template(self, frame: Frame, context: Context) -> Planes | None:
         if self.name not in context.shared or self.kind == "other":
@@ -256,21 +264,22 @@ class MeasureResidual:
         nominal = amplifier.read_noise if math.isfinite(amplifier.read_noise) else read_noise
         overscan = amplifier.serial_overscan
         fewer = max(1, overscan.width * overscan.height)
-        mean, level, variance = self._scaled(found, a, context, good, template)
+        level, variance = self._scaled(found, a, context, good, template)
         made_from = context.shared.get(CONSTRUCTION, frozenset())
         shared = context.exposure.exposure in made_from
         count = len(made_from)
-        if made_from and not shared:
-            variance *= _CLIPPING_OF_FEW.get(count, 1 + _CLIPPING / count)
+        inflation = _CLIPPING_OF_FEW.get(count, 1 + _CLIPPING / count) if made_from else 1.0
+        variance *= inflation
         row_variance = float(readout.level_variance[a]) * nominal**2
-        expected = nominal**2 + row_variance + self._poisson(found, level)
-        expected += -variance if shared else variance
+        own = nominal**2 + row_variance + self._poisson(found, level)
+        # An exposure that is one of N inputs has a part 1/N of its own noise in the candidate.
+        expected = own * (1 - 2 / count if shared else 1.0) + variance
         return AmplifierResidual(
             pixels=found,
             stdev_without_rays=without,
             corner=float(inside.mean(dtype=np.float64)) if inside.size else math.nan,
             structure=block_scatter(pixels, quiet, block_size(options.block, pixels.shape)),
-            template=self._projection(pixels, quiet, template, a, context, noise, mean, shared),
+            template=self._projection(frame, good, template, a, context, found, inflation, shared),
             column=deviant_column(pixels, good, noise),
             saturated=_fraction(frame.mask, a, SAT | SUSPECT),
             expected_variance=expected,
@@ -307,19 +316,20 @@ class MeasureResidual:
         context: Context,
         good: npt.NDArray[np.bool_],
         template: Planes | None,
-    ) -> tuple[float, float, float]:
-        """Return the template's own mean, and mean and variance of what it did, in electrons."""
+    ) -> tuple[float, float]:
+        """Return the level of what the template did, and its variance, in electrons."""
         if template is None or not good.any():
-            return math.nan, 0.0, 0.0
-        mean = float(template.image[a][good].mean(dtype=np.float64))
+            return 0.0, 0.0
+        # Clipped: a hot pixel is no measure for the others, which the noise is of.
+        mean = pixel_statistics(template.image[a], good).clipped_mean
         own = template.variance
-        variance = 0.0 if own is None else float(own[a][good].mean(dtype=np.float64))
+        variance = 0.0 if own is None else pixel_statistics(own[a], good).clipped_mean
         if self.kind == "dark":
             time = context.exposure.dark_time or 0.0
-            return mean, mean * time, variance * time**2
+            return mean * time, variance * time**2
         if self.kind == "flat":
-            return mean, mean, variance * found.clipped_mean**2 / mean**2
-        return mean, mean, variance
+            return mean, variance * found.clipped_mean**2 / mean**2
+        return mean, variance
 
     def _poisson(self, found: PixelStatistics, level: float) -> float:
         """Return the mean charge of a pixel, electrons."""
@@ -329,26 +339,40 @@ class MeasureResidual:
 
     def _projection(
         self,
-        pixels: npt.NDArray[np.float32],
+        frame: Frame,
         good: npt.NDArray[np.bool_],
         template: Planes | None,
         a: int,
         context: Context,
-        noise: float,
-        mean: float,
+        found: PixelStatistics,
+        inflation: float,
         shared: bool,
     ) -> Projection:
-        if template is None or self.kind == "flat" or not math.isfinite(mean):
+        noise = np.float32(found.clipped_stdev)
+        if template is None or self.kind == "flat" or not noise > 0:
             return Projection(0.0, math.inf)
-        image, variance = template.image[a], template.variance
-        own = 0.0 if variance is None else float(variance[a][good].mean(dtype=np.float64))
+        pixels, image = frame.image[a], template.image[a]
+        own = np.zeros_like(image) if template.variance is None else template.variance[a]
         if self.kind == "dark":
             # With its level: that is what tells of a wrong time.
-            time = context.exposure.dark_time or 0.0
-            image, own = image * np.float32(time), own * time**2
+            time = np.float32(context.exposure.dark_time or 0.0)
+            image, own = image * time, own * time**2
         else:
-            image = image - np.float32(mean)
-        return project(pixels, image, good, noise=noise, template_variance=own, shared_noise=shared)
+            image = image - np.float32(np.median(image[good]))
+        variance = np.full_like(pixels, noise**2)
+        if frame.variance is not None:
+            # A hot pixel is noisier than the others.
+            np.fmax(frame.variance[a], variance, out=variance)
+        # What stands out is a cosmic ray, unless the template explains it.
+        kept = (np.abs(pixels) <= self.options.clip * noise) | (np.abs(pixels) <= 3 * np.abs(image))
+        return project(
+            pixels,
+            image,
+            good & kept,
+            variance=variance,
+            template_variance=own * np.float32(inflation),
+            shared_noise=shared,
+        )
 
 
 def block_size(wanted: int, shape: Sequence[int]) -> int:

@@ -75,8 +75,12 @@ class JudgeSubtracted:
         shared: Mapping[str, Any],
     ) -> dict[str, npt.NDArray[Any]]:
         """Return the table."""
-        found = [None if values is None else values[RESIDUAL] for values in measured]
-        return self.rows(found, exposures).table()
+        return self.rows(self.found(measured), exposures).table()
+
+    @staticmethod
+    def found(measured: Sequence[Mapping[str, Any] | None]) -> list[ExposureResidual | None]:
+        """Return what was measured of each exposure; None for one that could not be used."""
+        return [None if values is None else values[RESIDUAL] for values in measured]
 
     def rows(self, found: Sequence[ExposureResidual | None], exposures: Sequence[Exposure]) -> Rows:
         """Return the rows; those of an exposure that could not be used have no data."""

@@ -29,6 +29,8 @@ ADVICE = {
     "PERSISTENT": "pixels stand out in most exposures and are not masked: build defects again, "
     "from these exposures too",
     "MASKED": "so much is masked that little is left: look at the thresholds of the defects",
+    "RATE": "the dark current is not that of the camera: light, or a warm detector",
+    "GRADIENT": "the dark has structure: a light leak, or glow of an amplifier",
     "DRIFT": "the level drifts: let the camera settle, or build for a shorter span",
 }
 
