@@ -138,7 +138,7 @@ class Projection:
     amplitude : float
         1 where it was not subtracted at all, -1 where twice.
     error : float
-        Of the amplitude; infinite where the template has no structure beyond its own noise.
+        Of the amplitude; infinite where the template has less structure than noise.
     """
 
     amplitude: float
@@ -185,8 +185,9 @@ def project(
     own = float(noise.sum())
     total = float((f * f / of_pixel).sum())
     power = total - own
-    # The power that noise alone gives is uncertain by the square root of twice its squares.
-    if power <= 5 * math.sqrt(2 * float(noise @ noise)) or power <= 0:
+    # The power that noise alone gives is uncertain by the square root of twice its squares; and
+    # where most of the template is noise, the doubt about its variance is all that there is.
+    if power <= max(own, 5 * math.sqrt(2 * float(noise @ noise))):
         return Projection(0.0, math.inf)
     overlap = float((f * r / of_pixel).sum()) + (0.0 if shared_noise else own)
     return Projection(overlap / power, math.hypot(math.sqrt(total), _DOUBT * own) / power)
