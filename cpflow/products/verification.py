@@ -33,7 +33,7 @@ _RESIDUAL = Variable(
     "residual",
     ("frame", "y_binned", "x_binned"),
     "float32",
-    ("electron", "1"),
+    ("electron", "adu", "1"),
     True,
     meaning="means of blocks of `binning` pixels of what is left of each exposure, `frame`",
 )

@@ -3,6 +3,7 @@
 from cpflow.verify.bias import BiasLimits, verify_bias
 from cpflow.verify.dark import DarkLimits, verify_dark
 from cpflow.verify.defects import DefectLimits, Outliers, verify_defects
+from cpflow.verify.flat import FlatLimits, verify_flat
 from cpflow.verify.limits import Limit, Limits, Override
 from cpflow.verify.residuals import Residuals
 
@@ -10,6 +11,7 @@ __all__ = [
     "BiasLimits",
     "DarkLimits",
     "DefectLimits",
+    "FlatLimits",
     "Limit",
     "Limits",
     "Outliers",
@@ -18,4 +20,5 @@ __all__ = [
     "verify_bias",
     "verify_dark",
     "verify_defects",
+    "verify_flat",
 ]

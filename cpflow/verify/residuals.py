@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -79,6 +79,8 @@ class AmplifierResidual:
 
     Parameters
     ----------
+    level : float
+        Clipped mean in the unit of the exposure.
     pixels : PixelStatistics
         Without BAD, DETECTED and NO_DATA; electrons.
     stdev_without_rays : float
@@ -111,6 +113,7 @@ class AmplifierResidual:
         Flat places of good pixels far beyond what is expected of them.
     """
 
+    level: float
     pixels: PixelStatistics
     stdev_without_rays: float
     corner: float
@@ -189,16 +192,20 @@ class MeasureResidual:
     def __call__(self, frame: Frame, context: Context) -> ExposureResidual:
         """Return the statistics of every amplifier."""
         detector = context.detector
+        native, gains = frame.image, np.ones(len(detector.amplifiers))
+        if frame.units == "adu":
+            gains = gains_of(context)
+            frame = _in_electrons(frame, gains)
         mask = frame.writable_mask()
         rays, seeds, n_rays = self._rays(frame, context)
         good = (mask & np.uint16(BAD | DETECTED | NO_DATA)) == 0
         good &= np.isfinite(frame.image)
         template = self._template(frame, context)
         measured = tuple(
-            self._amplifier(a, frame, context, good[a], rays, template)
+            self._amplifier(a, frame, context, good[a], rays, template, float(gains[a]))
             for a in range(len(detector.amplifiers))
         )
-        kept = np.where(good, frame.image, np.float32(np.nan))
+        kept = np.where(good, native, np.float32(np.nan))
         image = assemble_array(detector, kept)
         return ExposureResidual(measured, seeds, n_rays, bin_image(image, preview_factor(image)))
 
@@ -245,6 +252,7 @@ class MeasureResidual:
         good: npt.NDArray[np.bool_],
         rays: npt.NDArray[np.bool_] | None,
         template: Planes | None,
+        scale: float,
     ) -> AmplifierResidual:
         options, pixels = self.options, frame.image[a]
         readout: Readout = context.measured[READOUT]
@@ -275,6 +283,7 @@ class MeasureResidual:
         # An exposure that is one of N inputs has a part 1/N of its own noise in the candidate.
         expected = own * (1 - 2 / count if shared else 1.0) + variance
         return AmplifierResidual(
+            level=found.clipped_mean / scale,
             pixels=found,
             stdev_without_rays=without,
             corner=float(inside.mean(dtype=np.float64)) if inside.size else math.nan,
@@ -373,6 +382,12 @@ class MeasureResidual:
             template_variance=own * np.float32(inflation),
             shared_noise=shared,
         )
+
+
+def _in_electrons(frame: Frame, gains: npt.NDArray[np.float64]) -> Frame:
+    factor = gains.astype(np.float32)[:, None, None]
+    variance = None if frame.variance is None else frame.variance * factor**2
+    return replace(frame, image=frame.image * factor, variance=variance, units="electron")
 
 
 def block_size(wanted: int, shape: Sequence[int]) -> int:

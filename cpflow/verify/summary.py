@@ -31,6 +31,12 @@ ADVICE = {
     "MASKED": "so much is masked that little is left: look at the thresholds of the defects",
     "RATE": "the dark current is not that of the camera: light, or a warm detector",
     "GRADIENT": "the dark has structure: a light leak, or glow of an amplifier",
+    "RESPONSE": "an amplifier is brighter than its neighbours: its gain changed, or amplifiers are "
+    "swapped",
+    "FLATNESS": "structure is left: another filter, another illumination, or dust that moved",
+    "SATURATED": "pixels are saturated: leave the brightest flats out",
+    "SCATTER": "amplifiers differ: their gains changed since the flat was made",
+    "EXPOSURE_SCATTER": "detectors differ: the flats of the focal plane do not belong together",
     "DRIFT": "the level drifts: let the camera settle, or build for a shorter span",
 }
 
