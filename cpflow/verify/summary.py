@@ -37,6 +37,8 @@ ADVICE = {
     "SATURATED": "pixels are saturated: leave the brightest flats out",
     "SCATTER": "amplifiers differ: their gains changed since the flat was made",
     "EXPOSURE_SCATTER": "detectors differ: the flats of the focal plane do not belong together",
+    "RESIDUAL": "what the candidate should take out is still there",
+    "IMPROVES": "subtracting it makes the sky no more even: too few exposures, or another sky",
     "DRIFT": "the level drifts: let the camera settle, or build for a shorter span",
 }
 
