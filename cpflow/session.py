@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from cpflow.repo.ingest import IngestReport
     from cpflow.report.product import Report
     from cpflow.report.validity import Validity
+    from cpflow.report.verification import VerificationReport
 
 _WALK = ("pass_fraction", "min_exposures", "max_bad_nights", "max_gap_days", "open_end")
 logger = logging.getLogger(__name__)
@@ -282,6 +283,26 @@ class Repo(Repository):
         run = plan.run(output=output, **options)
         return validity_of(self, ref, run, ValidityOptions(**limits))
 
+    def verification(
+        self, source: Run | str, product: str | None = None, **options: Any
+    ) -> VerificationReport:
+        """Return the verifications of a run, or of its products: table, verdict, and page.
+
+        Parameters
+        ----------
+        source : Run or str
+            A run, or the name of a RUN or chain.
+        product : str, optional
+            Product type, if the run has several.
+        options
+            ``detector``, ``instrument``, ``physical_filter`` and ``at``: see
+            `cpflow.report.verification.verification_report`.
+        """
+        from cpflow.report.verification import verification_report
+
+        name = source if isinstance(source, str) else source.name
+        return verification_report(self, name, product, **options)
+
     def _one_type(self, run: str, product: str | None) -> DatasetRef:
         """Return the first product of a run, which has to have one type, or that of a type."""
         found = self.registry.datasets(
@@ -376,8 +397,10 @@ class BuiltRun(Run):
     log: tuple[str, ...] = field(default=(), repr=False)
 
     @property
-    def report(self) -> Report:
+    def report(self) -> Report | VerificationReport:
         """The report of the product; shown in a notebook, or ``report.save("bias.html")``.
+
+        That of a run that verified is about all its verifications.
 
         Raises
         ------
@@ -385,7 +408,10 @@ class BuiltRun(Run):
             If the run has several products.
         """
         from cpflow.report.product import Report
+        from cpflow.report.verification import verification_report
 
+        if any(ref.type.endswith("_verification") for ref in self.datasets):
+            return verification_report(self.plan.repository, self.name)
         if len(self.datasets) != 1:
             raise UsageError(f"the run has {len(self.datasets)} products, name one of them")
         return Report(self.plan.repository, self.datasets[0])
@@ -406,7 +432,9 @@ class _Lines(logging.Handler):
         self.lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep one line."""
+        """Keep one line; how far it has come is of no interest afterwards."""
+        if record.name == "cpflow.report.progress":
+            return
         self.lines.append(f"{record.levelname}: {record.getMessage()}")
 
 

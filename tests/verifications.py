@@ -48,8 +48,15 @@ def publish_verification(
     **changes: Any,
 ) -> DatasetRef:
     """Write and register a verification of a product; `changes` are of its attributes."""
-    kind, data_id = verification_name(product.type), product.data_id
     dataset = xr.Dataset({name: ("row", v) for name, v in verification_table(rows).items()})
+    return publish_table(repository, product, dataset, run, **changes)
+
+
+def publish_table(
+    repository: Repository, product: DatasetRef, dataset: xr.Dataset, run: str, **changes: Any
+) -> DatasetRef:
+    """Write and register a verification whose table is given."""
+    kind, data_id = verification_name(product.type), product.data_id
     filter_of = {} if data_id.physical_filter is None else {"filter": data_id.physical_filter}
     dataset.attrs = {
         "product": kind,

@@ -19,6 +19,7 @@ COMMANDS = {
     "ingest": ("cpflow.cli.ingest", "Bring raw FITS exposures into a repository."),
     "records": ("cpflow.cli.records", "List exposures, detectors, filters or instruments."),
     "run": ("cpflow.cli.run", "Build products with a graph."),
+    "logs": ("cpflow.cli.logs", "Say what became of a run, and what failed."),
     "certify": ("cpflow.cli.certify", "Put products in force for a timespan."),
     "decertify": ("cpflow.cli.decertify", "Take a timespan away from what is certified."),
     "certified": ("cpflow.cli.certified", "List what is certified when, and the gaps."),
@@ -112,7 +113,7 @@ class LazyGroup(click.Group):
 @click.pass_context
 def root(ctx: click.Context, long_log: bool, log_level: str, log_file: str | None) -> None:
     """Construct, verify and certify CCD calibrations."""
-    from cpflow.cli.logs import configure
+    from cpflow.cli.log_setup import configure
 
     configure(log_level, long=long_log, file=log_file)
 

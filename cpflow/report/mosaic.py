@@ -51,7 +51,7 @@ def mosaic(datasets: Mapping[int, xr.Dataset], camera: Camera, binning: int = 64
         One whose detectors have no pixel size, or share one place, has them side by side in the
         order of their ids.
     binning : int
-        8 or 64.
+        8 or 64, or that of binned images which all products have.
 
     Returns
     -------
@@ -72,7 +72,8 @@ def mosaic(datasets: Mapping[int, xr.Dataset], camera: Camera, binning: int = 64
     """
     import xarray as xr
 
-    if binning not in BINNINGS:
+    made = f"image_bin{binning}"
+    if binning not in BINNINGS and not all(made in dataset for dataset in datasets.values()):
         raise UsageError(f"mosaics are binned by {BINNINGS}, not by {binning}")
     if not datasets:
         raise UsageError("a mosaic needs the product of one detector or more")
@@ -103,6 +104,12 @@ def mosaic(datasets: Mapping[int, xr.Dataset], camera: Camera, binning: int = 64
         },
         attrs={"instrument": camera.instrument, "binning": binning, "cell": cell, "unit": unit},
     )
+
+
+def detector_corners(detectors: Sequence[Detector]) -> tuple[str, npt.NDArray[np.float64]]:
+    """Return the unit of the plane, and left, right, bottom, top of each detector in it."""
+    unit, places = _places(detectors)
+    return unit, np.array([_corners(d, p) for d, p in zip(detectors, places, strict=True)])
 
 
 def _common_units(datasets: Mapping[int, xr.Dataset]) -> str:

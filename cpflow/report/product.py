@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cpflow.errors import UsageError
+from cpflow.products import VERIFIED
 from cpflow.registry import DatasetRef
 from cpflow.repo import Repository
 from cpflow.report.amplifier_tables import tables_of
@@ -78,11 +79,11 @@ def _render(repository: Repository, ref: DatasetRef) -> tuple[dict[str, bytes], 
         loaded = product.compute()
         detector = repository.detector(ref.data_id.instrument, int(ref.data_id.detector or 0))
         picture = png_bytes(image_figure(loaded, detector, title))
-        return {"": picture}, _html(ref, loaded, picture)
+        return {"": picture}, _html(ref, loaded, picture, _verdict(repository, ref))
     if has_figures(ref.type):
         loaded = product.compute()
         pictures = draw(loaded, ref.type, title).png()
-        return pictures, _curves_html(ref, loaded, pictures)
+        return pictures, _curves_html(ref, loaded, pictures, _verdict(repository, ref))
     raise UsageError(f"there is no report for {ref.type} yet")
 
 
@@ -95,7 +96,14 @@ def _template(name: str) -> Any:
     return environment.get_template(name)
 
 
-def _curves_html(ref: DatasetRef, product: xr.Dataset, pictures: Mapping[str, bytes]) -> str:
+def _verdict(repository: Repository, ref: DatasetRef) -> str:
+    """Return what the verifications of a product come to, or "" if it cannot have one."""
+    return repository.verdict_of(ref).text if ref.type in VERIFIED else ""
+
+
+def _curves_html(
+    ref: DatasetRef, product: xr.Dataset, pictures: Mapping[str, bytes], verdict: str
+) -> str:
     facts = [
         f"{name.replace('_', ' ')} {product.attrs[name]}"
         for name in ("fit_type", "fit_degree", "abscissa", "method")
@@ -106,6 +114,7 @@ def _curves_html(ref: DatasetRef, product: xr.Dataset, pictures: Mapping[str, by
         facts=facts,
         tables=tables_of(ref.type, product),
         provenance=ref.provenance,
+        verdict=verdict,
         pictures=[
             (CAPTIONS[name], base64.b64encode(picture).decode())
             for name, picture in pictures.items()
@@ -114,7 +123,7 @@ def _curves_html(ref: DatasetRef, product: xr.Dataset, pictures: Mapping[str, by
     return html
 
 
-def _html(ref: DatasetRef, product: xr.Dataset, picture: bytes) -> str:
+def _html(ref: DatasetRef, product: xr.Dataset, picture: bytes, verdict: str) -> str:
     html: str = _template("product.html").render(
         ref=ref,
         units=product["image"].attrs["units"],
@@ -123,6 +132,7 @@ def _html(ref: DatasetRef, product: xr.Dataset, picture: bytes) -> str:
         levels=[float(level) for level in product["percentile"].values],
         exposures=_exposures(product),
         provenance=ref.provenance,
+        verdict=verdict,
         filled=product.attrs.get("n_filled", 0),
         picture=base64.b64encode(picture).decode(),
     )

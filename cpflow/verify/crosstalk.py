@@ -47,6 +47,8 @@ class JudgeCrosstalk:
 
     limits: CrosstalkLimits
     detector: Detector
+    least_ratios: int = 50
+    """With fewer the error of a coefficient cannot be trusted."""
 
     def __call__(
         self, left: Mapping[str, npt.NDArray[Any]], candidate: xr.Dataset
@@ -55,7 +57,7 @@ class JudgeCrosstalk:
         return self.rows(
             np.asarray(left["coefficients"], np.float64),
             np.asarray(left["mean_errors"], np.float64),
-            np.asarray(left["counts"]) > 1,
+            np.asarray(left["counts"]) >= self.least_ratios,
             np.where(candidate["valid"].values, candidate["coefficients"].values, 0.0),
         ).table()
 
@@ -134,7 +136,7 @@ def verify_crosstalk(
     out = {}
     for id_, left in measure_crosstalk(exposures, options).items():
         detector = exposures[id_].detector
-        judge = JudgeCrosstalk(limits, detector)
+        judge = JudgeCrosstalk(limits, detector, options.least_ratios)
         count = len(detector.amplifiers)
         nothing = np.full((count, count), np.nan)
         unknown = np.zeros((count, count), bool)

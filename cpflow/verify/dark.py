@@ -96,12 +96,13 @@ class InspectDark:
         rate_error = 1.2533 * noise / math.sqrt(found.n)
         gradient = gradient_error = math.nan
         if blocks.blocks > 1:
-            # All pixels of a row have the noise of its overscan in common, which the scatter from
-            # pixel to pixel does not show; blocks side by side show it.
-            excess = blocks.variance - noise**2 * blocks.inverse_pixels
+            white = noise**2 * blocks.inverse_pixels
+            common = row_variance(pixels, quiet, noise) * math.sqrt(blocks.inverse_pixels)
+            excess = blocks.variance - white - common
             gradient = math.copysign(math.sqrt(abs(excess)), excess)
-            one = blocks.variance * math.sqrt(2 / max(blocks.lines - 1, 1))
-            gradient_error = math.sqrt(one)
+            lines = max(blocks.lines, 2)
+            sampling = 2 * (white**2 / (blocks.blocks - 1) + common**2 / (lines - 1))
+            gradient_error = sampling**0.25
         return DarkAmplifier(
             found.median,
             rate_error,
@@ -109,6 +110,22 @@ class InspectDark:
             gradient_error,
             float((good & (pixels - found.median > _HOT_SIGMA * noise)).sum()) / found.n,
         )
+
+
+def row_variance(
+    pixels: npt.NDArray[np.float32], good: npt.NDArray[np.bool_], noise: float
+) -> float:
+    """Return the variance of the noise that all pixels of a row have in common; zero or more.
+
+    Of the differences between rows side by side, which know nothing of a gradient.
+    """
+    count = good.sum(axis=1)
+    enough = count * 2 >= pixels.shape[1]
+    if enough.sum() < 3:
+        return 0.0
+    means = np.where(good, pixels, 0).sum(axis=1, dtype=np.float64)[enough] / count[enough]
+    steps = np.diff(means)
+    return max(0.0, float(np.mean(steps**2)) / 2 - noise**2 * float(np.mean(1 / count[enough])))
 
 
 @dataclass(frozen=True, slots=True)
