@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from cpflow.exposure import Exposure
 from cpflow.report.pictures import png_bytes, save
+from cpflow.report.verification import verification_report
 from cpflow.timespan import isoformat, parse_date
 from cpflow.verify.rows import COLUMNS
 from cpflow.verify.validity import (
@@ -309,10 +310,7 @@ def validity_of(
     repository: Repository, product: DatasetRef, run: Run, options: ValidityOptions
 ) -> Validity:
     """Propose for how long a product holds, from a run that verified it."""
-    tables = []
-    for ref in run.datasets:
-        dataset = repository.open_dataset(ref)
-        tables.append({name: dataset[name].values for name in COLUMNS})
+    tables = [one.columns for one in verification_report(repository, run.name).verified()]
     table = {name: np.concatenate([one[name] for one in tables]) for name in COLUMNS}
     lineage = repository.registry.lineage(product.id)
     construction = [

@@ -123,7 +123,7 @@ class JudgeLinearity:
             deviations[:, a] = straight(times, levels[:, a], inside, self.options.fewest)
         known = np.isfinite(deviations).sum(axis=1) >= 2
         common = np.full(len(times), 0.0)
-        if count > 2:
+        if count > 2 and known.any():
             common[known] = np.nanmedian(deviations[known], axis=1)
         for a, amplifier in enumerate(self.detector.amplifiers):
             of = Of(amp=amplifier.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from altered import publish_altered
 
 import cpflow
 from cpflow import Repo
@@ -123,3 +124,34 @@ def test_exposures_without_bright_stars_are_refused(made):
     config = {**CONFIG, "crosstalk.threshold": 140_000.0}
     with pytest.raises(BuildError, match="nothing to measure crosstalk with"):
         repo.plan("crosstalk", STARS, inputs=(RAW, BIAS), config=config).run()
+
+
+def verified(repo, candidate):
+    run = repo.plan(
+        "verify/crosstalk",
+        STARS,
+        inputs=(RAW, BIAS),
+        candidate=candidate,
+        config={k: v for k, v in CONFIG.items() if not k.startswith("isr")},
+    ).run(output="u/test/verifyCrosstalk")
+    return run.product.compute(), run.datasets[0].provenance["summary"]
+
+
+def test_verification_passes_what_is_sound_and_finds_a_sign_that_is_flipped(made):
+    repo, true, run = made
+    table, summary = verified(repo, run.name)
+    assert summary["verdict"] == "pass"
+
+    def flip(product):
+        product["coefficients"].values[...] = -product["coefficients"].values
+
+    publish_altered(repo, run.datasets[0], "u/test/flipped", flip)
+    table, summary = verified(repo, "u/test/flipped")
+    assert set(summary["failed_tests"]) == {"IMPROVES", "RESIDUAL"}
+    rows = table.isel(row=np.flatnonzero(table["test"].values == "RESIDUAL"))
+    names = list(rows["amp"].values)
+    value = dict(zip(names, rows["value"].values, strict=True))
+    # Twice of it is left: what was there, and what was added instead of subtracted.
+    for a, name in enumerate(names):
+        if np.abs(true[a]).max() > 2e-4:
+            assert value[name] == pytest.approx(2 * np.abs(true[a]).max(), rel=0.15)
