@@ -16,7 +16,7 @@ from cpflow.graph.config import flatten
 from cpflow.plan import DEFAULT_TASK_MEMORY, Plan, make_plan
 from cpflow.products import VERIFIED, product_name
 from cpflow.repo import Repository
-from cpflow.scheduler import Run, run_plan
+from cpflow.scheduler import Profile, Run, load_profile, run_plan
 from cpflow.timespan import Timespan, parse_date
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cpflow.registry import Certification, DatasetRef, Explanation, Removal, Waiver
     from cpflow.repo.curated import CuratedReport
     from cpflow.repo.ingest import IngestReport
+    from cpflow.report.comparison import Comparison
     from cpflow.report.product import Report
     from cpflow.report.validity import Validity
     from cpflow.report.verification import VerificationReport
@@ -239,6 +240,24 @@ class Repo(Repository):
 
         return explain(self, exposure, detector, **options)
 
+    def compare(
+        self, new: Run | str, old: Run | str | None = None, *, product: str | None = None
+    ) -> Comparison:
+        """Compare a product with another, or with what is certified for its exposures.
+
+        Parameters
+        ----------
+        new, old : Run or str
+            Runs, or names of RUNs or chains.
+        product : str, optional
+            Product type, if the run has several.
+        """
+        from cpflow.report.comparison import compare
+
+        names = [one if isinstance(one, str) else one.name for one in (new, old) if one is not None]
+        refs = [self._one_type(name, product) for name in names]
+        return compare(self, refs[0], refs[1] if old is not None else None)
+
     def validity(
         self,
         source: Run | str,
@@ -438,9 +457,15 @@ class _Lines(logging.Handler):
         self.lines.append(f"{record.levelname}: {record.getMessage()}")
 
 
-def _run_interactively(plan: Plan, client: Any = None, **options: Any) -> BuiltRun:
+def _run_interactively(
+    plan: Plan, client: Any = None, *, cluster: str | Profile | None = None, **options: Any
+) -> BuiltRun:
     from cpflow.report.progress import progress_listener
 
+    if cluster is not None:
+        if client is not None or "profile" in options:
+            raise UsageError("name a client or a cluster, not both")
+        options["profile"] = load_profile(cluster, repo_root=plan.repository.root)
     handler = _Lines()
     package = logging.getLogger("cpflow")
     level = package.level

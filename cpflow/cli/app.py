@@ -36,6 +36,7 @@ COMMANDS = {
     "associate": ("cpflow.cli.associate", "Put products or raws into a TAGGED collection."),
     "remove-run": ("cpflow.cli.remove_run", "Remove runs with their products."),
     "remove-collection": ("cpflow.cli.remove_collection", "Remove chains and other groupings."),
+    "compare": ("cpflow.cli.compare", "Compare a product with the one certified before."),
     "validity": ("cpflow.cli.validity", "Propose from when to when a product holds."),
     "verification": ("cpflow.cli.verification", "Say what a verification came to, and what fails."),
     "report": ("cpflow.cli.report", "Show a product or a verification as one HTML page."),

@@ -135,9 +135,7 @@ class JudgeLinearity:
             rows.record(of, "turnoff", float(turnoff[a]), "adu")
             rows.record(of, "flats", float(np.isfinite(own).sum()), "1")
         of_all = np.where(known, common, np.nan)
-        value, error = _largest(
-            of_all, np.nanmean(errors / levels, axis=1) if len(times) else of_all
-        )
+        value, error = _largest(of_all, np.median(errors / levels, axis=1))
         rows.test(Of(), "COMMON", value, "1", error)
         return rows
 

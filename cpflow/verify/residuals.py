@@ -143,6 +143,11 @@ class ExposureResidual:
     preview: npt.NDArray[np.float32]
 
 
+def variance_inflation(count: int) -> float:
+    """Return the variance of a clipped mean of so many exposures, over the one that it states."""
+    return _CLIPPING_OF_FEW.get(count, 1 + _CLIPPING / count) if count > 0 else 1.0
+
+
 def construction_exposures(candidate: xr.Dataset) -> frozenset[int]:
     """Return the exposures that a candidate was made from."""
     if "exposure" not in candidate.coords:
@@ -276,7 +281,7 @@ class MeasureResidual:
         made_from = context.shared.get(CONSTRUCTION, frozenset())
         shared = context.exposure.exposure in made_from
         count = len(made_from)
-        inflation = _CLIPPING_OF_FEW.get(count, 1 + _CLIPPING / count) if made_from else 1.0
+        inflation = variance_inflation(count)
         variance *= inflation
         row_variance = float(readout.level_variance[a]) * nominal**2
         own = nominal**2 + row_variance + self._poisson(found, level)
