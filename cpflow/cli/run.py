@@ -4,57 +4,37 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from cpflow.cli.run_options import planned, run_options
+
 if TYPE_CHECKING:
     from cpflow.plan import Plan
+    from cpflow.registry import DatasetRef
+    from cpflow.scheduler.tally import RunSummary
     from cpflow.session import Repo
 
 logger = logging.getLogger(__name__)
 
+# What a dry run says the time of, and how many products it lists.
+_CORES = (100, 1000)
+_SHOWN = 12
+
 
 @click.command("run")
-@click.option("-b", "--repo", "--butler-config", "repo", required=True, help="Repository.")
-@click.option("-p", "--graph", "--pipeline", "graph", required=True, help="Graph name or file.")
-@click.option("-i", "--input", "inputs", multiple=True, help="Collections, in search order.")
-@click.option("-o", "--output", help="Output chain; the new RUN goes to its front.")
-@click.option("--output-run", help="Name of the RUN; without -o no chain is made.")
-@click.option("-d", "--data-query", "query", default="", help="Data query.")
-@click.option("-c", "--config", "assignments", multiple=True, metavar="STEP.OPTION=VALUE")
-@click.option("-C", "--config-file", "files", multiple=True, metavar="FILE.yaml")
-@click.option("-j", "--processes", type=click.IntRange(1), help="Tasks at once.")
+@run_options
 @click.option(
-    "--cluster", default="threads", show_default=True, help="Profile, its file, or tcp://HOST:PORT."
+    "--cluster",
+    default="threads",
+    show_default=True,
+    help="Where to run: a profile, its file, tcp://HOST:PORT or tls://HOST:PORT.",
 )
-@click.option("--drop-bad", default=0, help="Leave out up to so many unusable exposures.")
-@click.option("--memory", default="128MiB", show_default=True, help="What one task may hold.")
-@click.option("--band-rows", type=click.IntRange(1), help="Rows per task, instead of --memory.")
-@click.option("--candidate", help="Collection with the product that a verification is of.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
-@click.option("-n", "--cores-per-task", type=int, hidden=True, help="Taken for pipetask's sake.")
-@click.option("--register-dataset-types", is_flag=True, hidden=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
-def command(
-    repo: str,
-    graph: str,
-    inputs: tuple[str, ...],
-    output: str | None,
-    output_run: str | None,
-    query: str,
-    assignments: tuple[str, ...],
-    files: tuple[str, ...],
-    processes: int | None,
-    cluster: str,
-    drop_bad: int,
-    memory: str,
-    band_rows: int | None,
-    candidate: str | None,
-    dry_run: bool,
-    as_json: bool,
-    **_: Any,
-) -> None:
+def command(cluster: str, dry_run: bool, as_json: bool, **options: Any) -> None:
     """Build products with a graph.
 
     The same command again resumes an interrupted run.
@@ -62,50 +42,50 @@ def command(
     \b
     cpflow run -b repo -p bias -o u/me/biasGen -d "detector=0 AND day_obs = 20210121"
     """
-    from cpflow.cli.output import comma_list, show_json
-    from cpflow.graph.config import parse_assignments
-    from cpflow.report.progress import progress_listener
+    from cpflow.cli.output import show_json, shown_progress
+    from cpflow.cli.stopping import stopped_by_sigterm
+    from cpflow.errors import BuildError
+    from cpflow.repo.verdicts import unwaived
     from cpflow.scheduler import load_profile, run_plan
     from cpflow.session import Repo
     from cpflow.verify.summary import refuse_failures
 
-    profile = load_profile(cluster, workers=processes)
-    with Repo(repo) as repository:
-        plan = repository.plan(
-            graph,
-            query,
-            inputs=comma_list(inputs),
-            config=parse_assignments(assignments),
-            config_files=files,
-            drop_bad=drop_bad,
-            task_memory=_bytes(memory),
-            band_rows=band_rows,
-            candidate=candidate,
-        )
+    output: str | None = options["output"]
+    with stopped_by_sigterm(), Repo(options["repo"]) as repository:
+        profile = load_profile(cluster, workers=options["processes"], repo_root=repository.root)
+        plan = planned(repository, options)
         if dry_run:
             show_json(describe(plan)) if as_json else _show(plan)
             return
-        with progress_listener() as listener:
-            run = run_plan(
-                plan, output=output, output_run=output_run, profile=profile, listener=listener
-            )
+        with shown_progress() as (listener, tally):
+            try:
+                run = run_plan(
+                    plan,
+                    output=output,
+                    output_run=options["output_run"],
+                    profile=profile,
+                    listener=listener,
+                    performance_report=options["performance_report"],
+                )
+            except BuildError:
+                if as_json:
+                    summary = tally.summary()
+                    made = repository.registry.datasets("*", collections=[summary.run])
+                    show_json(_made(repository, summary, output, made))
+                raise
         if as_json:
-            show_json(
-                {
-                    "run": run.name,
-                    "output": run.chain,
-                    "datasets": [_dataset(repository, ref) for ref in run.datasets],
-                }
-            )
+            show_json(_made(repository, tally.summary(), run.chain, run.datasets))
         else:
             for ref in run.datasets:
                 click.echo(f"{ref}: {repository.store.absolute(ref.path)}")
-        refuse_failures({str(ref): ref.provenance["summary"] for ref in run.datasets})
+        refuse_failures(unwaived(repository, run.datasets))
 
 
 def describe(plan: Plan) -> dict[str, Any]:
     """Return a plan as plain data."""
     from dataclasses import asdict
+
+    from cpflow.plan import project
 
     return {
         "graph": plan.graph.name,
@@ -113,6 +93,19 @@ def describe(plan: Plan) -> dict[str, Any]:
         "tasks": plan.tasks,
         "bytes_to_read": plan.bytes_to_read,
         "task_memory": plan.task_memory,
+        "notes": list(plan.notes),
+        "on_cores": [
+            {
+                "cores": cores,
+                "products_in_flight": plan.in_flight(cores),
+                "scheduler_memory": plan.scheduler_memory(cores),
+                "seconds": project(plan, cores).seconds,
+                "computing_seconds": project(plan, cores).computing_seconds,
+                "core_seconds": project(plan, cores).core_seconds,
+                "assumptions": list(project(plan, cores).assumptions),
+            }
+            for cores in _CORES
+        ],
         "inputs": list(plan.inputs),
         "products": [
             {
@@ -137,7 +130,7 @@ def _show(plan: Plan) -> None:
     from cpflow.plan import size_text
 
     click.echo(f"graph {plan.graph.name}: {plan.graph.title}")
-    for p in plan.products:
+    for p in plan.products[:_SHOWN]:
         facts = p.facts
         step = f"{p.step}: " if p.step else ""
         click.echo(f"{step}{p.label}, from {facts.exposures} exposures")
@@ -151,8 +144,16 @@ def _show(plan: Plan) -> None:
         )
         for name, calibration in p.calibrations.items():
             click.echo(f"  {name}: {calibration}")
+    if len(plan.products) > _SHOWN:
+        click.echo(f"and {len(plan.products) - _SHOWN} more products; --json shows all of them")
+    click.echo(
+        f"{len(plan.products)} products: {plan.tasks} tasks, reads {size_text(plan.bytes_to_read)}"
+    )
+    for note in plan.notes:
+        click.echo(f"note: {note}")
     cores = len(os.sched_getaffinity(0))
     click.echo(f"memory: {size_text(plan.memory(cores))} in all with {cores} tasks at once")
+    _show_projections(plan)
     told: set[str] = set()
     for p in plan.products:
         if (p.step or p.graph.name) in told:
@@ -165,6 +166,38 @@ def _show(plan: Plan) -> None:
     click.echo("dry run: nothing was written")
 
 
+def _show_projections(plan: Plan) -> None:
+    from cpflow.plan import project, size_text
+
+    for cores in _CORES:
+        found = project(plan, cores)
+        click.echo(
+            f"on {cores} cores: {_duration(found.seconds)} projected "
+            f"({_duration(found.computing_seconds)} if files were read without waiting), "
+            f"{plan.in_flight(cores)} products in flight, "
+            f"{size_text(plan.scheduler_memory(cores))} for the scheduler"
+        )
+    for assumption in found.assumptions:
+        click.echo(f"  if {assumption}")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _made(
+    repository: Repo, summary: RunSummary, output: str | None, datasets: Sequence[DatasetRef]
+) -> dict[str, Any]:
+    return {
+        "run": summary.run,
+        "output": output,
+        "datasets": [_dataset(repository, ref) for ref in datasets],
+        "summary": summary.as_dict(),
+    }
+
+
 def _dataset(repository: Repo, ref: Any) -> dict[str, Any]:
     return {
         "id": ref.id,
@@ -174,17 +207,3 @@ def _dataset(repository: Repo, ref: Any) -> dict[str, Any]:
         "path": str(repository.store.absolute(ref.path)),
         "summary": ref.provenance.get("summary", {}),
     }
-
-
-def _bytes(text: str) -> int:
-    from dask.utils import parse_bytes
-
-    from cpflow.errors import UsageError
-
-    try:
-        value = int(parse_bytes(text))
-    except ValueError as error:
-        raise UsageError(f"cannot read a size from {text!r}", hint="as in 256MiB") from error
-    if value < 1:
-        raise UsageError(f"{text!r} is no size")
-    return value

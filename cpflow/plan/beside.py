@@ -71,6 +71,7 @@ def stacks_beside(
                 number,
                 len(lacking),
                 ", ".join(map(str, sorted(lacking)[:10])),
+                extra={"detector": stack.detector.id},
             )
     return {
         number: open_stack(

@@ -16,7 +16,7 @@ from cpflow.repo import Repository
 from cpflow.stack import Choice
 
 if TYPE_CHECKING:
-    from cpflow.plan.plan import PlannedProduct
+    from cpflow.plan.product import PlannedProduct
 
 # Without light there is nothing to divide by, or to subtract.
 _OF_LIGHT = ("flat", "fringe", "sky")
@@ -81,7 +81,7 @@ def find_calibrations(
     """
     found: dict[str, Calibration] = {}
     for need in graph.needs:
-        if not wanted(need.product, config):
+        if need.product != graph.verifies and not wanted(need.product, config):
             continue
         of_light = need.product in _OF_LIGHT
         # Exposures that are not read only say which calibrations are meant: a flat of their filter

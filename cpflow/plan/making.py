@@ -14,9 +14,18 @@ from cpflow.graph import ChainGraph, ChainStep, Graph, Layer, Resolved, load_sin
 from cpflow.graph.config import flatten
 from cpflow.plan.beside import raws_beside, stacks_beside
 from cpflow.plan.lookup import Calibration, find_calibrations
-from cpflow.plan.memory import DEFAULT_TASK_MEMORY, choose_band_rows
-from cpflow.plan.plan import Plan, PlannedProduct
+from cpflow.plan.memory import (
+    DEFAULT_TASK_MEMORY,
+    MOST_TASKS,
+    band_memory,
+    choose_band_rows,
+    most_bands,
+    size_text,
+)
+from cpflow.plan.plan import Plan
+from cpflow.plan.product import PlannedProduct, identity_of_others
 from cpflow.products import DIMENSIONS, is_image, product_spec
+from cpflow.registry import DatasetRef
 from cpflow.repo import Repository
 from cpflow.stack import Memo, Stack, open_stack
 from cpflow.steps.brighter_fatter import CorrectBrighterFatter
@@ -75,7 +84,7 @@ def make_plan(
     MissingCalibrationError, AmbiguousCalibrationError
     ConfigurationError, QueryError
     """
-    path = tuple(inputs) or repository.default_inputs()
+    path = repository.search_path(inputs)
     selected = repository.select(query, collections=path, exposures=exposures)
     if not selected:
         raise NoDataError(
@@ -106,7 +115,11 @@ def make_plan(
                 f"none of the steps of {graph.name} takes any of the {len(selected)} raw frames "
                 "that the query selects"
             )
-    return Plan(graph, repository, tuple(products), path, query, drop_bad, runner)
+    notes = tuple(making.notes)
+    plan = Plan(graph, repository, tuple(products), path, query, drop_bad, notes, runner)
+    for note in notes:
+        logger.warning("%s", note)
+    return plan
 
 
 def check_layers(chain: ChainGraph, layers: Sequence[Layer], repository: Repository) -> None:
@@ -143,6 +156,8 @@ class _Making:
     band_rows: int | None
     candidate: str | None = None
     memo: Memo = field(default_factory=Memo)
+    notes: dict[str, None] = field(default_factory=dict)
+    """What was chosen otherwise than asked for, each once."""
 
     def step(
         self, step: ChainStep, selected: Raws, planned: Sequence[PlannedProduct]
@@ -196,9 +211,10 @@ class _Making:
             for key in ("*", graph.name)
         ]
         resolved = resolve(graph.config_class, [*overlays, *self.layers])
+        groups = _groups(graph.product, matching)
         parts = [
-            self._prepare(graph, resolved, key, group, planned)
-            for key, group in _groups(graph.product, matching).items()
+            self._prepare(graph, resolved, key, group, planned, len(groups))
+            for key, group in groups.items()
         ]
         return _build(graph, resolved, parts, step)
 
@@ -209,6 +225,7 @@ class _Making:
         key: tuple[int, str | None],
         raws: list[tuple[Exposure, RawFile]],
         planned: Sequence[PlannedProduct],
+        products: int,
     ) -> _Part:
         instrument = raws[0][0].instrument
         detector = self.repository.detector(instrument, key[0])
@@ -229,16 +246,7 @@ class _Making:
             detector,
             raws,
             root=str(self.repository.root),
-            band_rows=self.band_rows
-            or choose_band_rows(
-                detector,
-                len(raws),
-                self.task_memory,
-                images=sum(
-                    len(calibrations[name].sources) for name in calibrations if is_image(name)
-                ),
-                halo=_halo(resolved),
-            ),
+            band_rows=self._rows_of_bands(detector, len(raws), resolved, calibrations, products),
             drop_bad=self.drop_bad,
             memo=self.memo,
         )
@@ -255,6 +263,36 @@ class _Making:
             datasets,
             replace(stack, beside=beside),
         )
+
+    def _rows_of_bands(
+        self,
+        detector: Detector,
+        exposures: int,
+        resolved: Resolved,
+        calibrations: Mapping[str, Calibration],
+        products: int,
+    ) -> int:
+        """Return the band height that fits the memory, and a plan of so many products."""
+        if self.band_rows is not None:
+            return self.band_rows
+        images = sum(len(calibrations[name].sources) for name in calibrations if is_image(name))
+        halo = _halo(resolved)
+        fitting, chosen = (
+            choose_band_rows(
+                detector, exposures, self.task_memory, halo=halo, images=images, most=most
+            )
+            for most in (None, most_bands(products, exposures, images))
+        )
+        if chosen != fitting:
+            size = band_memory(detector, exposures, chosen, halo=halo, images=images)
+            note = (
+                f"bands of {products} products have {chosen} rows and take {size_text(size)} a "
+                f"task, more than {size_text(self.task_memory)}, so that there are not more than "
+                f"{MOST_TASKS:,} tasks; putting a product together takes as much. --band-rows "
+                f"{fitting} has its way"
+            )
+            self.notes.setdefault(note)
+        return chosen
 
 
 def _halo(resolved: Resolved) -> int:
@@ -311,10 +349,33 @@ class _Part:
     stack: Stack
 
 
-def _also_from(part: _Part, others: Sequence[_Part]) -> tuple[tuple[Exposure, RawFile], ...]:
-    """Return the raw frames of other detectors that decide a product, each once."""
-    pairs = [*(pair for other in others for pair in other.raws), *raws_beside(part.stack)]
-    return tuple({(raw.detector, e.exposure): (e, raw) for e, raw in pairs}.values())
+class _Others:
+    """What decides the products of several detectors, put together once for all of them."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, ...], tuple[Any, Any, str]] = {}
+
+    def of(
+        self, part: _Part, together: Sequence[_Part]
+    ) -> tuple[tuple[tuple[Exposure, RawFile], ...], tuple[DatasetRef | PlannedProduct, ...], str]:
+        """Return raw frames, calibrations, and the hash of both; empty for one by itself."""
+        beside = raws_beside(part.stack)
+        if len(together) < 2 and not beside:
+            return (), (), ""
+        several = together if len(together) > 1 else ()
+        # Parts live as long as this: none gets the identity of another.
+        key = (*map(id, several), *([id(part)] if beside else []))
+        if key not in self._known:
+            pairs = [*(pair for one in several for pair in one.raws), *beside]
+            raws = tuple({(raw.detector, e.exposure): (e, raw) for e, raw in pairs}.values())
+            sources = tuple(
+                source
+                for one in several
+                for calibration in one.calibrations.values()
+                for source in calibration.sources
+            )
+            self._known[key] = raws, sources, identity_of_others(raws, sources)
+        return self._known[key]
 
 
 def _candidate(graph: Graph, part: _Part) -> dict[str, str]:
@@ -357,12 +418,13 @@ def _build(graph: Graph, resolved: Resolved, parts: list[_Part], step: str) -> l
                 part.stack, part.datasets, resolved.config
             )
     products = []
+    others = _Others()
     for part in parts:
         dataset = built[part.detector.id, part.physical_filter]
         product_spec(graph.product).check(dataset, assembled=False)
         if graph.verifies:
             dataset = dataset.assign_attrs(_candidate(graph, part))
-        others = tuple(o for o in together.get(part.physical_filter, ()) if o is not part)
+        raws, sources, hashed = others.of(part, together.get(part.physical_filter, ()))
         products.append(
             PlannedProduct(
                 graph.product,
@@ -376,13 +438,9 @@ def _build(graph: Graph, resolved: Resolved, parts: list[_Part], step: str) -> l
                 graph,
                 resolved,
                 step,
-                also_from=_also_from(part, others),
-                also_with=tuple(
-                    source
-                    for other in others
-                    for calibration in other.calibrations.values()
-                    for source in calibration.sources
-                ),
+                also_from=raws,
+                also_with=sources,
+                also_identity=hashed,
             )
         )
     return products

@@ -11,9 +11,20 @@ from cpflow.camera import Detector
 # threads, 64 and 128 were fastest, and 128 is 120 MiB.
 DEFAULT_TASK_MEMORY = 128 * 2**20
 _LEAST_BANDS, _LEAST_ROWS = 8, 16
+# What a plan should have at most: planning and its scheduler stay quick.
+MOST_TASKS = 100_000
+# And a scheduler at a time.
+MOST_HELD = 50_000
 IMAGE_BYTES = 4 + 4 + 2 + 2 + 2
 # Python with numpy, numba and its compiled kernels, dask, xarray and zarr, after a small build.
 INTERPRETER_MEMORY = 380 * 2**20
+# What the process of a Dask scheduler takes, measured by benchmarks/plan_many_detectors.py on a
+# scheduler of its own that was sent the products of LSSTCam: up to 275 MiB with the libraries that
+# the first graph makes it load, 5 to 7 kB for each further task that waits. A task that is done is
+# known with its workers too. A worker took 44 kB; the times of its last tasks come to that.
+SCHEDULER_BYTES = 300 * 2**20
+SCHEDULER_TASK_BYTES = 10_000
+SCHEDULER_WORKER_BYTES = 100_000
 # Image, variance and mask of one pixel.
 IMAGE_PIXEL = 4 + 4 + 2
 # Labels, and copies of the image to interpolate in and to sort: measured on 100 darks.
@@ -60,6 +71,11 @@ def kept_memory(detector: Detector, measurements: Sequence[str]) -> int:
     return sum(each.get(name, pixels // 8) for name in measurements)
 
 
+def scheduler_memory(tasks: int, cores: int) -> int:
+    """Return the bytes that a Dask scheduler needs which knows so many tasks and worker threads."""
+    return SCHEDULER_BYTES + tasks * SCHEDULER_TASK_BYTES + cores * SCHEDULER_WORKER_BYTES
+
+
 def band_memory(
     detector: Detector, exposures: int, band_rows: int, *, halo: int = 0, images: int = 0
 ) -> int:
@@ -78,17 +94,58 @@ def band_memory(
     return exposures * pixels * per_exposure + frame + calibrations + pixels * IMAGE_BYTES * 2
 
 
+def finish_memory(detector: Detector, band_rows: int) -> int:
+    """Return the bytes of the task that puts an image together: all of it, and two bands."""
+    rows, columns = detector.shape
+    amplifier = 4 * rows * columns // max(1, len(detector.amplifiers))
+    return rows * columns * (IMAGE_BYTES + 1) + 2 * band_memory(detector, 1, band_rows) + amplifier
+
+
+def most_bands(products: int, exposures: int, images: int = 0) -> int:
+    """Return how many bands products may have, so that a plan of so many has `MOST_TASKS` tasks.
+
+    A band is a task, its writing another one, and each calibration that it needs a third. Three
+    looks at each exposure are set aside; eight bands there may always be.
+    """
+    left = MOST_TASKS // max(1, products) - 3 * exposures
+    return max(_LEAST_BANDS, left // (2 + images))
+
+
 def choose_band_rows(
-    detector: Detector, exposures: int, task_memory: int, *, halo: int = 0, images: int = 0
+    detector: Detector,
+    exposures: int,
+    task_memory: int,
+    *,
+    halo: int = 0,
+    images: int = 0,
+    most: int | None = None,
 ) -> int:
     """Return the largest band height whose task fits in `task_memory`; at least one row.
 
     Bands are made equally high, so that no worker waits for a larger one, and there are eight of
     them or more, so that there is work for several, unless they would have less than 16 rows.
+
+    Parameters
+    ----------
+    detector : Detector
+    exposures : int
+    task_memory : int
+        Bytes.
+    halo, images : int
+        As for `band_memory`.
+    most : int, optional
+        If there would be more bands than this, they are made higher: as high as putting the product
+        together takes memory, which a worker needs anyway.
     """
     rows = detector.imaging_shape[0]
     one, two = (band_memory(detector, exposures, n, halo=halo, images=images) for n in (1, 2))
     slope = two - one
-    fitting = max(1, int((task_memory - (one - slope)) // slope))
-    count = max(-(-rows // fitting), min(_LEAST_BANDS, rows // _LEAST_ROWS), 1)
+
+    def least(memory: int) -> int:
+        return -(-rows // max(1, int((memory - (one - slope)) // slope)))
+
+    count = max(least(task_memory), min(_LEAST_BANDS, rows // _LEAST_ROWS), 1)
+    if most is not None and count > most:
+        roomy = max(task_memory, finish_memory(detector, -(-rows // count)))
+        count = min(count, max(most, least(roomy)))
     return -(-rows // count)

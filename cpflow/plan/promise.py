@@ -14,11 +14,12 @@ import numpy.typing as npt
 
 from cpflow.errors import MissingCalibrationError
 from cpflow.io.zarr_product import open_product
+from cpflow.stack.graph import Tasks
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from cpflow.plan.plan import PlannedProduct
+    from cpflow.plan.product import PlannedProduct
 
 _ROWS = 500
 
@@ -29,33 +30,40 @@ def promise_key(product: PlannedProduct) -> str:
 
 
 def promised(product: PlannedProduct) -> Any:
-    """Return a planned product as a calibration: a lazy Dataset, or a Delayed one for a table."""
-    from dask.delayed import delayed
+    """Return a planned product as a calibration: a lazy Dataset, or a Delayed one for a table.
 
-    place = delayed(_not_built, pure=False)(product.label, dask_key_name=promise_key(product))
+    All keys follow from what decides the product's values: planned again, it has the same. What
+    they stand for differs from run to run, so a run names its tasks anew (`cpflow.scheduler`).
+    """
+    tasks = Tasks()
+    place = tasks.call(promise_key(product), _not_built, product.label)
     if "image" not in product.dataset or product.dataset["image"].dims != ("amp", "y", "x"):
-        return delayed(load_product)(place)
-    return _lazy_images(product, place)
+        key = f"load-{product.type}-{product.token[:32]}"
+        tasks.call(key, load_product, place)
+        return tasks.delayed(key, key)
+    return _lazy_images(product, place, tasks)
 
 
-def _lazy_images(product: PlannedProduct, place: Any) -> xr.Dataset:
+def _lazy_images(product: PlannedProduct, place: Any, tasks: Tasks) -> xr.Dataset:
     import dask.array as da
     import xarray as xr
-    from dask.delayed import delayed
+    from dask.delayed import Delayed
 
     rows, columns = product.detector.shape
+    layer = promise_key(product)
+    promise = Delayed(layer, tasks.graph(layer), layer=layer)
+    spans = [(y0, min(y0 + _ROWS, rows)) for y0 in range(0, rows, _ROWS)]
+    chunks = (tuple(y1 - y0 for y0, y1 in spans), (columns,))
     out = xr.Dataset()
     for name in ("image", "variance", "mask"):
         variable = product.dataset[name]
-        parts = [
-            da.from_delayed(
-                delayed(read_rows)(place, name, y0, min(y0 + _ROWS, rows)),
-                (min(y0 + _ROWS, rows) - y0, columns),
-                dtype=variable.dtype,
-            )
-            for y0 in range(0, rows, _ROWS)
-        ]
-        out[name] = (("y", "x"), da.concatenate(parts), dict(variable.attrs))
+        array = f"read-{product.type}.{name}-{product.token[:32]}"
+        reading = Tasks()
+        reading.need(promise)
+        for i, (y0, y1) in enumerate(spans):
+            reading.call((array, i, 0), read_rows, place, name, y0, y1)
+        data = da.Array(reading.graph(array), array, chunks, dtype=variable.dtype)
+        out[name] = (("y", "x"), data, dict(variable.attrs))
     return out
 
 

@@ -2,55 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+import hashlib
+import uuid
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from dask._task_spec import DataNode
+from dask.delayed import Delayed
 
 from cpflow.plan import PlannedProduct, promise_key
 from cpflow.store import Staging
-
-if TYPE_CHECKING:
-    from cpflow.scheduler.executors import Executor
-
-# What steps call a solution that the graphs of several detectors have in common.
-TOGETHER = "together-"
 
 
 class Binding:
     """Binds promises to finished products, and solutions over detectors to their values.
 
-    The graph of each product that detectors are solved for together holds the measurements of all
-    of them. The solution is computed with the first product and remembered, so that N detectors are
-    measured 2 N times, not N x N.
+    Keys of tasks follow from what decides the values, so that the products of a run share what they
+    have in common. What a promise stands for, and where raw files lie, is of this run alone: on a
+    scheduler that other runs use too, of the same plan even, all keys are given a part that is this
+    run's.
     """
 
     def __init__(self, staging: Staging) -> None:
         self.staging = staging
         self.solutions: dict[str, Any] = {}
+        self._run = f"{staging.path}-{uuid.uuid4().hex}"
+
+    def unknown(self, nodes: Mapping[Any, Any], together: Iterable[str]) -> list[str]:
+        """Return the solutions that some tasks refer to and that are not computed yet."""
+        used = {key for node in nodes.values() for key in node.dependencies}
+        return [key for key in together if key in used and key not in self.solutions]
 
     def bind(
-        self,
-        finish: Any,
-        product: PlannedProduct,
-        runner: Executor,
-        tick: Callable[[str], None],
-    ) -> Any:
-        """Return the last task of a product, Delayed, with all that it depends on bound."""
-        from dask.delayed import Delayed, delayed
+        self, key: Any, nodes: Mapping[Any, Any], promises: Iterable[PlannedProduct]
+    ) -> Delayed:
+        """Return one of some tasks, Delayed, with all that it depends on bound."""
+        bound = dict(nodes)
+        for source in promises:
+            promise = promise_key(source)
+            if promise in bound:
+                bound[promise] = DataNode(promise, str(self.staging.product(source.slug)))
+        used = {one for node in bound.values() for one in node.dependencies}
+        for solution in used & self.solutions.keys():
+            bound[solution] = DataNode(solution, self.solutions[solution])
+        names = {one: self._named(one) for one in bound}
+        return Delayed(
+            names[key],
+            {names[one]: node.substitute(names, key=names[one]) for one, node in bound.items()},
+        )
 
-        shared = []
-        if product.also_from:
-            keys = map(str, finish.__dask_graph__())
-            shared = [key for key in keys if key.startswith(TOGETHER)]
-        if not product.promises and not shared:
-            return finish
-        graph = dict(finish.__dask_graph__())
-        for source in product.promises:
-            graph[promise_key(source)] = str(self.staging.product(source.slug))
-        unknown = [key for key in shared if key not in self.solutions]
-        if unknown:
-            values = runner.compute([Delayed(key, graph) for key in unknown], tick)
-            self.solutions.update(zip(unknown, values, strict=True))
-        for key in shared:
-            value = delayed(self.solutions[key], name=key, traverse=False)
-            graph.update(dict(value.__dask_graph__()))
-        return Delayed(finish.key, graph)
+    def _named(self, key: Any) -> Any:
+        if isinstance(key, tuple):
+            return (self._named(key[0]), *key[1:])
+        head, _, tail = str(key).rpartition("-")
+        hashed = hashlib.sha256(f"{tail} {self._run}".encode()).hexdigest()[:16]
+        return f"{head or tail}-{hashed}"

@@ -3,24 +3,77 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from queue import SimpleQueue
+from threading import Event, Thread
 from typing import Any, Protocol
 
 from cpflow.errors import ClusterLostError
-from cpflow.scheduler.profiles import Profile
+from cpflow.scheduler.numerics import one_thread
+from cpflow.scheduler.profiles import Profile, ThreadsProfile
+from cpflow.scheduler.task_news import TaskNews
 
 logger = logging.getLogger(__name__)
 
 Tick = Callable[[str], None]
 
+# Seconds: so late it may be seen on a cluster that a value is complete.
+_POLL = 0.05
+# And how often the workers are counted.
+_LOOK = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a submitted value came out: its value, or the error."""
+
+    name: str
+    value: Any = None
+    error: BaseException | None = None
+
 
 class Executor(Protocol):
     """Computes delayed values; `tick` is called with the key of each task that is done."""
 
-    def compute(self, values: Sequence[Any], tick: Tick) -> list[Any]:
-        """Return the values."""
+    @property
+    def cores(self) -> int:
+        """Tasks that run at once."""
         ...
+
+    def submit(self, name: str, value: Any, tick: Tick) -> None:
+        """Begin to compute a value beside others; `tick` is called from `completed`."""
+        ...
+
+    def completed(self) -> Outcome:
+        """Wait for the next of the submitted values, in the order in which they are done."""
+        ...
+
+    def close(self) -> None:
+        """Give up what has not completed."""
+        ...
+
+
+class _StoppedError(Exception):
+    """Ends what is computed of values that nobody waits for any more."""
+
+
+@contextmanager
+def _cluster_errors() -> Iterator[None]:
+    """Say in cpflow's words that a cluster went away."""
+    from concurrent.futures import CancelledError
+
+    from distributed.comm.core import CommClosedError
+
+    try:
+        yield
+    except (CommClosedError, CancelledError, OSError) as error:
+        raise ClusterLostError(
+            f"the cluster went away: {error}", hint="run the same command again to resume"
+        ) from error
 
 
 class ThreadsExecutor:
@@ -28,87 +81,183 @@ class ThreadsExecutor:
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
+        self._pool: ThreadPoolExecutor | None = None
+        self._news: SimpleQueue[Outcome | tuple[Tick, str]] = SimpleQueue()
+        self._stopped = Event()
+        self._running: list[Thread] = []
 
-    def compute(self, values: Sequence[Any], tick: Tick) -> list[Any]:
-        """Compute values with Dask's threaded scheduler."""
-        import dask
+    @property
+    def cores(self) -> int:
+        """Tasks that run at once."""
+        return self.threads
+
+    def submit(self, name: str, value: Any, tick: Tick) -> None:
+        """Begin to compute a value; all that are submitted share the threads."""
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="cpflow")
+        self._running = [thread for thread in self._running if thread.is_alive()]
+        # Dask's threaded scheduler is a loop of its own for each value. Its list of callbacks is
+        # one for all threads: those that are active here hear of the tasks too.
         from dask.callbacks import Callback
 
-        def done(key: Any, *_: Any) -> None:
-            tick(str(key))
+        others = list(Callback.active)
+        thread = Thread(target=self._compute, args=(name, value, tick, others), daemon=True)
+        self._running.append(thread)
+        thread.start()
 
-        with Callback(posttask=done):
-            return list(dask.compute(*values, scheduler="threads", num_workers=self.threads))
+    def _compute(self, name: str, value: Any, tick: Tick, others: list[Any]) -> None:
+        import dask
+
+        def before(*_: Any) -> None:
+            if self._stopped.is_set():
+                raise _StoppedError
+
+        def done(key: Any, *_: Any) -> None:
+            before()
+            self._news.put((tick, str(key)))
+
+        try:
+            (result,) = dask.compute(
+                value,
+                scheduler="threads",
+                pool=self._pool,
+                callbacks=[*others, (None, None, before, done, None)],
+            )
+        except BaseException as error:
+            self._news.put(Outcome(name, error=error))
+        else:
+            self._news.put(Outcome(name, result))
+
+    def completed(self) -> Outcome:
+        """Wait for the next value."""
+        while True:
+            news = self._news.get()
+            if isinstance(news, Outcome):
+                return news
+            tick, key = news
+            tick(key)
+
+    def close(self) -> None:
+        """Give up what has not completed; tasks that run are waited for."""
+        self._stopped.set()
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+        for thread in self._running:
+            thread.join(timeout=10)
 
 
 class ClusterExecutor:
-    """A Dask cluster, through a client."""
+    """A Dask cluster, through a client.
 
-    def __init__(self, client: Any) -> None:
+    Parameters
+    ----------
+    client : distributed.Client
+    cores : int
+        Tasks that will run at once when all workers are there.
+    patience : float
+        Seconds that a run may be without any worker.
+    """
+
+    def __init__(self, client: Any, *, cores: int = 0, patience: float = 300) -> None:
         self.client = client
+        self._expected = cores
+        self._patience = patience
+        self._submitted: dict[Any, str] = {}
+        self._queue: Any = None
+        self._news: TaskNews
 
-    def compute(self, values: Sequence[Any], tick: Tick) -> list[Any]:
-        """Compute values on the cluster.
+    @property
+    def cores(self) -> int:
+        """Threads of all workers that are there, or will be; at least one."""
+        there = sum(int(threads) for threads in self.client.nthreads().values())
+        return max(1, there, self._expected)
+
+    def submit(self, name: str, value: Any, tick: Tick) -> None:
+        """Send a value to the cluster."""
+        from distributed import as_completed
+
+        if self._queue is None:
+            self._queue = as_completed(loop=self.client.loop)
+            self._news = TaskNews(self.client)
+        with _cluster_errors():
+            future = self.client.compute(value)
+        self._news.expect(name, value.__dask_graph__(), tick)
+        self._submitted[future] = name
+        self._queue.add(future)
+
+    def completed(self) -> Outcome:
+        """Wait for the next value.
 
         Raises
         ------
         ClusterLostError
-            If the scheduler goes away.
+            If the scheduler goes away, or no worker is left and none comes.
         """
-        from concurrent.futures import CancelledError
-
-        from distributed import as_completed
-        from distributed.comm.core import CommClosedError
-
-        futures = self.client.compute(list(values))
-        try:
-            for future in as_completed(futures):
+        seen = looked = time.monotonic()
+        with _cluster_errors():
+            while not self._queue.has_ready():
+                self._news.listen(_POLL)
+                now = time.monotonic()
+                if now - looked < min(_LOOK, self._patience / 2):
+                    continue
+                looked = now
+                if self.client.nthreads():
+                    seen = now
+                elif now - seen > self._patience:
+                    raise ClusterLostError(
+                        f"there has been no worker for {now - seen:.0f} s",
+                        hint="run the same command again to resume",
+                    )
+            future = next(self._queue)
+            name = self._submitted.pop(future)
+            try:
                 if future.status == "error":
-                    # Fail now: the rest is of no use for this product.
-                    future.result()
-                tick(str(future.key))
-            return list(self.client.gather(futures))
-        except (CommClosedError, CancelledError, OSError) as error:
-            raise ClusterLostError(
-                f"the cluster went away: {error}", hint="run the same command again to resume"
-            ) from error
-        finally:
-            self.client.cancel(futures)
+                    self._news.complete(name)
+                    return Outcome(name, error=future.exception())
+                value = future.result()
+            finally:
+                # The scheduler forgets it, and all that only it needed.
+                future.cancel() if future.status != "finished" else future.release()
+        self._news.complete(name, str(future.key))
+        return Outcome(name, value)
+
+    def close(self) -> None:
+        """Take back what has not completed."""
+        # Of a cluster that is gone nothing can be taken back.
+        with suppress(ClusterLostError), _cluster_errors():
+            self.client.cancel(list(self._submitted))
+        self._submitted.clear()
+        if self._queue is not None:
+            self._news.close()
 
 
 @contextmanager
-def executor(profile: Profile, client: Any = None) -> Iterator[Executor]:
-    """Yield what a profile describes, and close it afterwards; a given client is left open."""
+def executor(
+    profile: Profile, client: Any = None, *, memory: int | None = None
+) -> Iterator[Executor]:
+    """Yield what a profile describes, and close it afterwards; a given client is left open.
+
+    Parameters
+    ----------
+    profile : Profile
+    client : distributed.Client, optional
+        Instead of it.
+    memory : int, optional
+        Bytes of each worker, where the profile does not say.
+    """
     if client is not None:
         yield ClusterExecutor(client)
         return
-    if profile.kind == "threads":
-        yield ThreadsExecutor(profile.cores)
+    if isinstance(profile, ThreadsProfile):
+        with one_thread():
+            yield ThreadsExecutor(profile.cores)
         return
-    from distributed import Client
+    from cpflow.scheduler.clusters import open_client
 
-    if profile.kind == "address":
-        try:
-            opened = Client(profile.address, timeout=10)
-        except OSError as error:
-            raise ClusterLostError(
-                f"no scheduler answers at {profile.address}: {error}",
-                hint="start one: dask scheduler",
-            ) from error
-        with opened:
-            yield ClusterExecutor(opened)
-        return
-    from distributed import LocalCluster
-
-    with (
-        LocalCluster(
-            n_workers=profile.cores,
-            threads_per_worker=profile.threads_per_worker,
-            memory_limit=profile.memory or "auto",
-            processes=True,
-            dashboard_address=profile.dashboard,
-        ) as cluster,
-        Client(cluster) as opened,
-    ):
-        logger.info("dashboard of the cluster: %s", opened.dashboard_link)
-        yield ClusterExecutor(opened)
+    with open_client(profile, memory) as opened:
+        yield ClusterExecutor(
+            opened,
+            # Workers that wait in a queue count: what is in flight is enough for all of them.
+            cores=profile.expected_cores,
+            patience=profile.limits.no_worker_timeout,
+        )

@@ -7,6 +7,7 @@ import os
 import platform
 import socket
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -16,6 +17,7 @@ from cpflow.registry import DatasetRef
 _PACKAGES = ("cpflow", "dask", "distributed", "numba", "numpy", "astropy", "xarray", "zarr")
 
 
+@cache
 def package_versions() -> dict[str, str]:
     """Return the versions of the packages that decide the numbers."""
     found = {"python": platform.python_version()}

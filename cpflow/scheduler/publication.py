@@ -11,6 +11,7 @@ from cpflow.plan import Plan, PlannedProduct
 from cpflow.registry import DataId, DatasetRef, Lineage, RawUse
 from cpflow.scheduler.finish import Finished
 from cpflow.scheduler.provenance import provenance
+from cpflow.scheduler.tally import RunSummary
 from cpflow.store import Staging, Store, product_file_name
 
 
@@ -36,6 +37,7 @@ def publish(
     facts: Mapping[str, Any],
     finished: Mapping[str, Finished],
     failed: Mapping[str, CpflowError],
+    summary: RunSummary,
 ) -> tuple[DatasetRef, ...]:
     """Move the products into place, then register them: one transaction.
 
@@ -50,6 +52,8 @@ def publish(
         By slug; these are published.
     failed : mapping of str to CpflowError
         By slug; recorded.
+    summary : RunSummary
+        What the run came to; recorded.
 
     Returns
     -------
@@ -79,6 +83,7 @@ def publish(
             "identity": plan.identity,
             "started": facts["started"],
             "failed": {slug: error.message for slug, error in failed.items()},
+            "summary": summary.as_dict(),
         },
         # A run joins its chain when it has something to offer (spec R6).
         chain=facts.get("output") if refs else None,
@@ -109,10 +114,11 @@ def _reference(
 
 def _lineage(product: PlannedProduct, made: Mapping[str, DatasetRef]) -> Lineage:
     """Return what a product was made from; `made` are the products of the plan so far, by slug."""
+    # Those of other detectors may have its own among them.
+    raws = {(raw.detector, e.exposure): (e, raw) for e, raw in (*product.raws, *product.also_from)}
     return Lineage(
         tuple(
-            RawUse(e.instrument, e.exposure, raw.detector, raw.checksum)
-            for e, raw in (*product.raws, *product.also_from)
+            RawUse(e.instrument, e.exposure, raw.detector, raw.checksum) for e, raw in raws.values()
         ),
         tuple(
             made[source.slug].id if isinstance(source, PlannedProduct) else source.id

@@ -6,34 +6,32 @@ import logging
 import os
 import shutil
 import socket
-import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import accumulate
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cpflow.errors import (
     BuildError,
-    ClusterLostError,
-    CpflowError,
     InterruptedRunError,
-    MissingCalibrationError,
     UsageError,
 )
-from cpflow.plan import Plan, PlannedProduct
+from cpflow.plan import Plan
 from cpflow.registry import CollectionType, DatasetRef
 from cpflow.registry.names import check_collection_name
-from cpflow.scheduler.bands import finished_band, write_band
-from cpflow.scheduler.binding import Binding
 from cpflow.scheduler.events import Event, Listener, ignore
-from cpflow.scheduler.executors import Executor, executor
-from cpflow.scheduler.finish import SMALL, Finished, Recipe, finish_product
-from cpflow.scheduler.profiles import Profile
-from cpflow.scheduler.provenance import provenance, user
+from cpflow.scheduler.executors import executor
+from cpflow.scheduler.fitting import check_workers, worker_memory
+from cpflow.scheduler.flow import Flow
+from cpflow.scheduler.journal import recorded
+from cpflow.scheduler.observe import check_performance_report, observed
+from cpflow.scheduler.profiles import Profile, ThreadsProfile
+from cpflow.scheduler.provenance import user
 from cpflow.scheduler.publication import publish, run_names, run_of
+from cpflow.scheduler.tally import RunSummary
 from cpflow.store import Staging
-from cpflow.verify.summary import sentence
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -46,7 +44,7 @@ class Run:
     """A finished run.
 
     `name` is its RUN collection, `chain` the output chain if there is one; `datasets` are the
-    products that it published.
+    products that it published, `summaries` the numbers of each, and `summary` what it came to.
     """
 
     name: str
@@ -54,6 +52,7 @@ class Run:
     datasets: tuple[DatasetRef, ...]
     plan: Plan = field(repr=False)
     summaries: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+    summary: RunSummary | None = field(default=None, repr=False)
 
     @property
     def product(self) -> xr.Dataset:
@@ -83,6 +82,8 @@ def run_plan(
     client: Any = None,
     profile: Profile | None = None,
     listener: Listener = ignore,
+    in_flight: int | None = None,
+    performance_report: str | Path | None = None,
 ) -> Run:
     """Build and publish the products of a plan.
 
@@ -102,6 +103,11 @@ def run_plan(
         Where to run otherwise; threads of this process by default.
     listener : callable
         Hears an `Event` for everything that happens.
+    in_flight : int, optional
+        Products that are computed at once; by default `Plan.in_flight`. It decides how busy the
+        cores are and what the scheduler holds, never the values.
+    performance_report : path, optional
+        HTML file with what Dask saw of the run; on a cluster only.
 
     Raises
     ------
@@ -109,49 +115,55 @@ def run_plan(
         If products failed; those that did not are published all the same.
     InterruptedRunError
         If the user stopped it.
+    UsageError
+        If the workers of the profile are too small for the plan.
     """
     if output is None and output_run is None:
         output = f"u/{user()}/{plan.graph.product}Gen"
     _check_output(plan, output, output_run)
+    report = check_performance_report(performance_report, profile, client)
+    if profile is None:
+        profile = ThreadsProfile()
+    if client is None:
+        check_workers(plan, profile)
     store = plan.repository.store
     staging = store.staging(f"{plan.identity[:24]}{_short(output, output_run)}")
-    with store.locked(staging):
+    with ExitStack() as stack:
+        stack.enter_context(store.locked(staging))
         facts = _open_run(staging, plan, output, output_run)
-        binding = Binding(staging)
-        finished: dict[str, Finished] = {}
-        failed: dict[str, CpflowError] = {}
+        tell, tally = stack.enter_context(recorded(store, plan, str(facts["run"]), listener))
         try:
-            with executor(profile or Profile(), client) as runner:
-                for product in plan.products:
-                    try:
-                        _check_promises(product, failed)
-                        finished[product.slug] = _build(
-                            product,
-                            plan,
-                            run_of(product, plan, facts),
-                            staging,
-                            binding,
-                            runner,
-                            listener,
-                        )
-                    except (InterruptedRunError, ClusterLostError):
-                        raise
-                    except CpflowError as error:
-                        failed[product.slug] = error
-                        logger.error("%s failed: %s", product.label, error)
-                        listener(Event("failed", product.label, text=str(error)))
+            with (
+                executor(profile, client, memory=worker_memory(plan, profile)) as runner,
+                observed(runner, tell, report),
+            ):
+                flow = Flow(
+                    plan,
+                    staging,
+                    runner,
+                    tell,
+                    lambda product: run_of(product, plan, facts),
+                    in_flight or plan.in_flight(runner.cores),
+                )
+                try:
+                    flow.run()
+                finally:
+                    runner.close()
         except KeyboardInterrupt as error:
             raise InterruptedRunError(
                 "stopped; finished bands are kept",
                 hint="run the same command again to resume",
             ) from error
-        refs = publish(plan, staging, store, facts, finished, failed)
+        finished = flow.finished
+        # In the order of the plan, whatever the order in which they were done.
+        failed = {p.slug: flow.failed[p.slug] for p in plan.products if p.slug in flow.failed}
+        refs = publish(plan, staging, store, facts, finished, failed, tally.summary(tally.state()))
         summaries = {slug: result.summary for slug, result in finished.items()}
-        run = Run(str(facts["run"]), facts.get("output"), refs, plan, summaries)
-        for ref in run.datasets:
-            listener(Event("published", str(ref), text=run.name))
+        for ref in refs:
+            tell(Event("published", str(ref), text=ref.run))
         shutil.rmtree(staging.path / "bands", ignore_errors=True)
     store.discard(staging)
+    run = Run(str(facts["run"]), facts.get("output"), refs, plan, summaries, tally.summary())
     if failed:
         raise BuildError(
             f"{len(failed)} of {len(plan.products)} products failed in run {run.name}",
@@ -214,144 +226,3 @@ def _open_run(
     facts.update(here)
     staging.write_facts(facts)
     return facts
-
-
-def _build(
-    product: PlannedProduct,
-    plan: Plan,
-    run: str,
-    staging: Staging,
-    binding: Binding,
-    runner: Executor,
-    listener: Listener,
-) -> Finished:
-    """Compute the bands that are missing, then put the product together."""
-    from dask.delayed import delayed
-
-    directory = staging.bands(product.slug)
-    recipe = _recipe(product)
-    image_names = tuple(recipe.images)
-    tasks: list[Any] = []
-    records: list[Any] = []
-    write = delayed(write_band, pure=False)
-
-    def add(name: str, variables: Sequence[str], arrays: Sequence[Any]) -> None:
-        record = finished_band(directory, name)
-        if record is None:
-            task = write(
-                str(directory),
-                name,
-                tuple(variables),
-                *arrays,
-                dask_key_name=f"write-{product.slug}-{name}-{staging.path.name}",
-            )
-            tasks.append(task)
-            records.append(task)
-        else:
-            records.append(record)
-
-    # Unoptimised: Dask would fuse the graph of each variable by itself, and run what they share
-    # once for every variable.
-    def blocks_of(variable: str) -> Any:
-        return product.dataset[variable].data.to_delayed(optimize_graph=False)
-
-    blocks = {name: blocks_of(name) for name in image_names}
-    for index, (name, _) in enumerate(recipe.bands):
-        add(name, image_names, [blocks[variable][0, index, 0] for variable in image_names])
-    if recipe.small:
-        small = tuple(recipe.small)
-        add(SMALL, small, [blocks_of(variable).item() for variable in small])
-    kept = len(records) - len(tasks)
-    if kept:
-        listener(Event("resumed", product.label, kept, len(records)))
-        logger.info("%s: %d of %d parts are done already", product.label, kept, len(records))
-    target = staging.product(product.slug)
-    shutil.rmtree(target, ignore_errors=True)
-    # Only calls of cpflow's own functions go to the workers, and only plain data with them.
-    finish = delayed(finish_product, pure=False)(
-        recipe,
-        str(directory),
-        str(target),
-        provenance(plan, product, run),
-        records,
-        dask_key_name=f"finish-{product.slug}-{uuid.uuid4().hex[:8]}",
-    )
-    total = len(finish.__dask_graph__())
-    listener(Event("started", product.label, 0, total))
-    done = 0
-
-    def tick(key: str) -> None:
-        nonlocal done
-        done += 1
-        listener(Event("progress", product.label, done, total, key))
-
-    result: Finished = runner.compute([binding.bind(finish, product, runner, tick)], tick)[0]
-    _log_summary(product, result)
-    listener(Event("finished", product.label, total, total))
-    return result
-
-
-def _recipe(product: PlannedProduct) -> Recipe:
-    """Split a lazy dataset into images, which go band by band, and small variables."""
-    images: dict[str, tuple[str, dict[str, Any]]] = {}
-    small: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {}
-    for name, variable in product.dataset.data_vars.items():
-        attrs = dict(variable.attrs)
-        dims = tuple(str(dim) for dim in variable.dims)
-        if dims == ("amp", "y", "x"):
-            images[str(name)] = (variable.dtype.name, attrs)
-        else:
-            small[str(name)] = (dims, attrs)
-    chunks = product.dataset[next(iter(images))].chunks if images else None
-    heights = chunks[1] if chunks else ()
-    stops = list(accumulate(heights))
-    bands = tuple(
-        (f"band-{index:04d}", range(stop - height, stop))
-        for index, (height, stop) in enumerate(zip(heights, stops, strict=True))
-    )
-    return Recipe(
-        product.type,
-        product.detector,
-        bands,
-        images,
-        small,
-        {str(name): tuple(c.values.tolist()) for name, c in product.dataset.coords.items()},
-        {
-            **product.dataset.attrs,
-            "instrument": product.instrument,
-            "detector": product.detector.id,
-            **({} if product.physical_filter is None else {"filter": product.physical_filter}),
-        },
-    )
-
-
-def _log_summary(product: PlannedProduct, result: Finished) -> None:
-    if "verdict" in result.summary:
-        level = logging.INFO if result.summary["verdict"] == "pass" else logging.WARNING
-        logger.log(level, "%s: %s", product.label, sentence(result.summary))
-        return
-    for amplifier, noise in result.summary.get("read_noise_adu", {}).items():
-        logger.info("%s: empirical read noise of %s: %.3f adu", product.label, amplifier, noise)
-    if result.summary.get("dropped"):
-        logger.warning(
-            "%s: left out exposures %s",
-            product.label,
-            ", ".join(map(str, result.summary["dropped"])),
-        )
-    if "clip_fraction" in result.summary:
-        logger.info(
-            "%s: clip fraction %s, %s pixels filled",
-            product.label,
-            result.summary["clip_fraction"],
-            result.summary.get("n_filled"),
-        )
-
-
-def _check_promises(product: PlannedProduct, failed: Mapping[str, CpflowError]) -> None:
-    """Refuse a product that is made with one that failed."""
-    for source in product.promises:
-        if source.slug in failed:
-            raise MissingCalibrationError(
-                f"{product.label} is not built: the {source.type} that it needs failed",
-                hint=f"see to {source.label} first",
-            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,9 @@ import numpy.typing as npt
 from cpflow.errors import NoDataError
 from cpflow.stack.choice import Choice, each
 from cpflow.stack.geometry import detector_spans
+from cpflow.stack.graph import Tasks, readers, reference
 from cpflow.stack.tasks import (
+    Piece,
     Reduction,
     Solution,
     frame_planes,
@@ -24,9 +27,13 @@ from cpflow.stack.tasks import (
 )
 
 if TYPE_CHECKING:
+    import dask.array as da
     import xarray as xr
 
     from cpflow.stack.stack import Stack
+
+
+_PLANES = ("image", "variance", "mask")
 
 
 def node(label: str, value: Any, token: str) -> Any:
@@ -41,52 +48,80 @@ def node(label: str, value: Any, token: str) -> Any:
 
 
 def shared_values(
+    tasks: Tasks,
     stack: Stack,
     shared: Mapping[str, Any],
     images: Mapping[str, Any],
     rows: range,
 ) -> dict[str, Any]:
-    """Return what all exposures have in common for some imaging rows."""
-    from dask.delayed import delayed
-
+    """Return what all exposures have in common for some imaging rows, as arguments of tasks."""
     spans = detector_spans(stack.detector, rows)
-    values: dict[str, Any] = {}
-    for name, value in shared.items():
-        values[name] = _delayed_choice(value) if isinstance(value, Choice) else value
 
     def planes(name: str, dataset: xr.Dataset) -> Any:
-        from dask.base import tokenize
-
-        # As unoptimised blocks: as an array Dask would optimise it by itself, and could fuse a
-        # promise (cpflow.plan.promise) into the task that reads it.
-        parts = {
-            variable: [
-                (y0, dataset[variable].data[y0:y1].to_delayed(optimize_graph=False).tolist())
-                for y0, y1 in spans
-            ]
-            for variable in ("image", "variance", "mask")
-            if variable in dataset
-        }
+        token = _planes_token(stack, dataset)
         # The same rows of a calibration are one task, whoever uses them.
-        key = tokenize(dataset["image"].data.name, stack.detector)[:16]
-        return delayed(planes_of, pure=False)(
-            node("detector", stack.detector, key),
+        key = f"rows-{name}-{rows.start}-{rows.stop}-{token}"
+        if key in tasks.nodes:
+            return tasks.nodes[key].ref()
+        pieces: list[Piece] = []
+        blocks: list[Any] = []
+        for variable in _PLANES:
+            if variable in dataset.data_vars:
+                array = dataset.variables[variable].data
+                tasks.need(array)
+                for y0, y1 in spans:
+                    known = stack.memo.of("readers", array, readers)
+                    piece, refs = _piece(variable, array, known, y0, y1)
+                    pieces.append(piece)
+                    blocks += refs
+        return tasks.call(
+            key,
+            planes_of,
+            tasks.constant("detector", stack.detector, token),
             rows,
-            parts,
-            dict(dataset["image"].attrs),
-            dask_key_name=f"rows-{name}-{rows.start}-{rows.stop}-{key}",
+            tuple(pieces),
+            dict(dataset.variables["image"].attrs),
+            blocks,
         )
 
+    values: dict[str, Any] = dict(shared)
     for name, calibration in images.items():
-        value = each(calibration, partial(planes, name))
-        values[name] = _delayed_choice(value) if isinstance(value, Choice) else value
+        values[name] = each(calibration, partial(planes, name))
+    for name, value in values.items():
+        if isinstance(value, Choice):
+            token = stack.memo.token(shared[name] if name in shared else images[name])[:16]
+            key = f"choice-{name}-{rows.start}-{rows.stop}-{token}"
+            values[name] = tasks.call(key, _choice, list(value.values), value.index)
     return values
 
 
-def _delayed_choice(choice: Choice) -> Any:
-    from dask.delayed import delayed
+def _planes_token(stack: Stack, dataset: xr.Dataset) -> str:
+    from dask.base import tokenize
 
-    return delayed(_choice, pure=True)(list(choice.values), choice.index)
+    def find(image: Any) -> str:
+        return str(tokenize(image.name, stack.memo.text(stack.detector))[:16])
+
+    return str(stack.memo.of("planes", dataset.variables["image"].data, find))
+
+
+def _piece(
+    variable: str, array: da.Array, known: Mapping[Any, Any], y0: int, y1: int
+) -> tuple[Piece, list[Any]]:
+    """Return the chunks that hold some rows of an image, whole, and which of their rows are meant.
+
+    `known` tells what stands for each chunk. Sliced as an array each would cost a task; as an array
+    Dask would optimise it by itself, and could fuse a promise (`cpflow.plan.promise`) into the task
+    that reads it.
+    """
+    strips, blocks, start = [], [], 0
+    across = len(array.chunks[1])
+    for i, height in enumerate(array.chunks[0]):
+        stop = start + height
+        if start < y1 and y0 < stop:
+            strips.append((max(y0, start) - start, min(y1, stop) - start, across))
+            blocks += [known[array.name, i, j] for j in range(across)]
+        start = stop
+    return Piece(variable, y0, tuple(strips)), blocks
 
 
 def _choice(values: list[Any], index: tuple[int, ...]) -> Choice:
@@ -101,33 +136,37 @@ class Looks:
     """
 
     def __init__(self, stack: Stack) -> None:
-        from dask.delayed import delayed
-
         self.stack = stack
+        self.tasks = tasks = Tasks()
         first = stack.token_of(0)[:16]
-        self.sources = node("sources", stack.sources, first)
-        self.detector = node("detector", stack.detector, first)
+        self.sources = tasks.constant("sources", stack.sources, first)
+        self.detector = tasks.constant("detector", stack.detector, first)
         self.measured: list[dict[str, Any]] = [{} for _ in stack.sources]
         self.solved: dict[str, Any] = {}
         whole = range(stack.detector.imaging_shape[0])
         for number, look in enumerate(stack.looks):
             token = stack.token_of(number + 1)[:16]
-            action = node(look.name, look.action, token)
+            action = tasks.constant(look.name, look.action, token)
             if look.solves:
-                self.solved[look.name] = delayed(gather, pure=False)(
+                self.solved[look.name] = tasks.call(
+                    f"solve-{look.name}-{token}",
+                    gather,
                     self.sources,
-                    self.collected(number),
-                    {**shared_values(stack, look.shared, {}, whole), **self.solved},
+                    self._collected(number),
+                    {**shared_values(tasks, stack, look.shared, {}, whole), **self.solved},
                     stack.drop_bad,
                     action,
-                    dask_key_name=f"solve-{look.name}-{token}",
                 )
                 continue
-            operations = node("operations", stack.operations[: look.stage], token)
-            shared = {**shared_values(stack, look.shared, look.images, whole), **self.solved}
-            task = delayed(measure_exposure, pure=False)
+            operations = tasks.constant("operations", stack.operations[: look.stage], token)
+            shared = {
+                **shared_values(tasks, stack, look.shared, look.images, whole),
+                **self.solved,
+            }
             for i, source in enumerate(stack.sources):
-                self.measured[i][look.name] = task(
+                self.measured[i][look.name] = tasks.call(
+                    f"measure-{look.name}-{source.exposure.exposure}-{token}",
+                    measure_exposure,
                     self.sources,
                     i,
                     self.detector,
@@ -135,21 +174,29 @@ class Looks:
                     dict(self.measured[i]),
                     shared,
                     action,
-                    dask_key_name=f"measure-{look.name}-{source.exposure.exposure}-{token}",
                 )
+        ref = self._collected(len(stack.looks))
+        # The layer is finished.
+        self.collected = tasks.delayed(ref.key, f"looks-{stack.token_of(len(stack.looks))[:16]}")
+        """All measurements as one node, so that bands depend on it and not on each."""
 
-    def collected(self, looks: int | None = None) -> Any:
-        """Return all measurements as one node, so that bands depend on it and not on each."""
-        from dask.delayed import delayed
+    def _collected(self, looks: int) -> Any:
+        token = self.stack.token_of(looks)[:16]
+        return self.tasks.call(f"measured-{token}", list, [dict(item) for item in self.measured])
 
-        token = self.stack.token_of(len(self.stack.looks) if looks is None else looks)[:16]
-        values = [dict(item) for item in self.measured]
-        return delayed(list, pure=False)(values, dask_key_name=f"measured-{token}")
+
+def looks_of(stack: Stack) -> Looks:
+    """Return the looks of a stack, found once for all stacks with the same ones."""
+    token = stack.token_of(len(stack.looks))
+    known: dict[str, Looks] = stack.memo.of("looks", stack.sources, lambda _: {})
+    if token not in known:
+        known[token] = Looks(stack)
+    return known[token]
 
 
 def measurements(stack: Stack) -> Any:
     """Return what is measured of each exposure, as one delayed list of mappings by name."""
-    return Looks(stack).collected()
+    return looks_of(stack).collected
 
 
 def reduce(
@@ -159,41 +206,46 @@ def reduce(
     import dask.array as da
     import xarray as xr
     from dask.base import tokenize
-    from dask.delayed import delayed
+    from dask.delayed import Delayed
 
     if not stack.sources:
         raise NoDataError("there are no exposures to reduce")
     token = tokenize(stack.token, reduction, stack.band_rows)[:16]
-    looks = Looks(stack)
-    measured = looks.collected()
-    operations = node("operations", stack.operations, stack.token[:16])
-    step = node(name, reduction, token)
-    task = delayed(reduce_band, pure=False, nout=len(outputs))
-    amplifiers, columns = len(stack.detector.amplifiers), stack.detector.imaging_shape[1]
-    blocks: dict[str, list[Any]] = {output: [] for output in outputs}
-    for band, rows in enumerate(stack.bands):
+    looks = looks_of(stack)
+    tasks = Tasks()
+    operations = tasks.constant("operations", stack.operations, stack.token[:16])
+    step = tasks.constant(name, reduction, token)
+    tasks.need(looks.collected)
+    bands = [f"{name}-band-{band}-{token}" for band in range(len(stack.bands))]
+    for key, rows in zip(bands, stack.bands, strict=True):
         wide = padded(rows, stack.operations, stack.detector)
-        shared = shared_values(stack, stack.shared, stack.images, wide)
-        arrays = task(
+        tasks.call(
+            key,
+            reduce_band,
             looks.sources,
             looks.detector,
             rows,
             operations,
-            measured,
-            {**shared, **looks.solved},
+            looks.collected,
+            {**shared_values(tasks, stack, stack.shared, stack.images, wide), **looks.solved},
             stack.drop_bad,
             step,
             tuple(outputs),
-            dask_key_name=f"{name}-band-{band}-{token}",
         )
-        for array, (output, dtype) in zip(arrays, outputs.items(), strict=True):
-            shape = (amplifiers, len(rows), columns)
-            blocks[output].append(da.from_delayed(array, shape, dtype=np.dtype(dtype)))
+    layer = f"{name}-bands-{token}"
+    computed = Delayed(bands[0], tasks.graph(layer), layer=layer)
+    amplifiers, columns = len(stack.detector.amplifiers), stack.detector.imaging_shape[1]
+    chunks = ((amplifiers,), tuple(len(rows) for rows in stack.bands), (columns,))
+    arrays = {}
+    for number, (output, dtype) in enumerate(outputs.items()):
+        taken = Tasks()
+        taken.need(computed)
+        array = f"{name}-{output}-{token}"
+        for band, key in enumerate(bands):
+            taken.call((array, 0, band, 0), operator.getitem, reference(key), number)
+        arrays[output] = da.Array(taken.graph(array), array, chunks, dtype=np.dtype(dtype))
     return xr.Dataset(
-        {
-            output: (("amp", "y", "x"), da.concatenate(parts, axis=1))
-            for output, parts in blocks.items()
-        },
+        {output: (("amp", "y", "x"), array) for output, array in arrays.items()},
         coords={"amp": list(stack.detector.amplifier_names)},
     )
 
@@ -226,48 +278,57 @@ def gather_array(
 def solved(stack: Stack, solution: Solution, name: str) -> Any:
     """Return the task of `Stack.solved`."""
     from dask.base import tokenize
-    from dask.delayed import delayed
 
     token = tokenize(stack.token, solution)[:16]
-    looks = Looks(stack)
+    looks = looks_of(stack)
     whole = range(stack.detector.imaging_shape[0])
-    return delayed(gather, pure=False)(
+    tasks = Tasks()
+    key = f"gather-{name}-{token}"
+    tasks.call(
+        key,
+        gather,
         looks.sources,
-        looks.collected(),
-        {**shared_values(stack, stack.shared, {}, whole), **looks.solved},
+        looks.collected,
+        {**shared_values(tasks, stack, stack.shared, {}, whole), **looks.solved},
         stack.drop_bad,
-        node(f"extract-{name}", solution, token),
-        dask_key_name=f"gather-{name}-{token}",
+        tasks.constant(f"extract-{name}", solution, token),
     )
+    return tasks.delayed(key, key)
 
 
 def frames(stack: Stack) -> xr.Dataset:
     """Return the tasks of `Stack.frames`."""
     import dask.array as da
     import xarray as xr
-    from dask.delayed import delayed
+    from dask.delayed import Delayed
 
     from cpflow.products import mask_attributes, squared
 
     rows, columns = stack.detector.imaging_shape if stack.operations else stack.detector.raw_shape
     shape = (len(stack.detector.amplifiers), rows, columns)
     token = stack.token[:16]
-    looks = Looks(stack)
-    task = delayed(frame_planes, pure=False, nout=3)
+    looks = looks_of(stack)
+    tasks = Tasks()
+    tasks.need(looks.collected)
     whole = range(stack.detector.imaging_shape[0])
-    shared = {**shared_values(stack, stack.shared, stack.images, whole), **looks.solved}
-    operations = node("operations", stack.operations, token)
-    planes: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
+    shared = {**shared_values(tasks, stack, stack.shared, stack.images, whole), **looks.solved}
+    operations = tasks.constant("operations", stack.operations, token)
     for i, source in enumerate(stack.sources):
-        parts = task(
+        tasks.call(
+            f"frame-{source.exposure.exposure}-{token}",
+            frame_planes,
             looks.sources,
             i,
             looks.detector,
             operations,
-            looks.measured[i],
+            dict(looks.measured[i]),
             shared,
-            dask_key_name=f"frame-{source.exposure.exposure}-{token}",
         )
+    graph = tasks.graph(f"frames-{token}")
+    planes: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
+    for source in stack.sources:
+        key = f"frame-{source.exposure.exposure}-{token}"
+        parts = Delayed(key, graph, length=3, layer=f"frames-{token}")
         for plane, part, dtype in zip(
             planes, parts, (np.float32, np.float32, np.uint16), strict=True
         ):

@@ -10,7 +10,8 @@ from cpflow.errors import DataError, RawError
 from cpflow.exposure import Exposure
 from cpflow.stack.choice import chosen
 from cpflow.stack.frame import Context, Failure, Frame, Operation
-from cpflow.stack.lazy import Looks, node, shared_values
+from cpflow.stack.graph import Tasks
+from cpflow.stack.lazy import looks_of, shared_values
 from cpflow.stack.tasks import Source, check_dropped, located, process
 
 if TYPE_CHECKING:
@@ -50,37 +51,42 @@ def solve_pairs(
         What `solution` returns.
     """
     from dask.base import tokenize
-    from dask.delayed import delayed
 
-    looks = Looks(stack)
+    looks = looks_of(stack)
+    tasks = Tasks()
     token = tokenize(stack.token, measurement, tuple(pairs))[:16]
     whole = range(stack.detector.imaging_shape[0])
-    shared = {**shared_values(stack, stack.shared, stack.images, whole), **looks.solved}
-    operations = node("operations", stack.operations, stack.token[:16])
-    action = node(name, measurement, token)
-    task = delayed(measure_pair, pure=False)
+    tasks.need(looks.collected)
+    shared = {**shared_values(tasks, stack, stack.shared, stack.images, whole), **looks.solved}
+    operations = tasks.constant("operations", stack.operations, stack.token[:16])
+    action = tasks.constant(name, measurement, token)
     values = [
-        task(
+        tasks.call(
+            f"pair-{name}-{stack.exposures[i].exposure}-{token}",
+            measure_pair,
             looks.sources,
             (i, j),
             looks.detector,
             operations,
-            (looks.measured[i], looks.measured[j]),
+            (dict(looks.measured[i]), dict(looks.measured[j])),
             shared,
             action,
-            dask_key_name=f"pair-{name}-{stack.exposures[i].exposure}-{token}",
         )
         for i, j in pairs
     ]
-    return delayed(gather_pairs, pure=False)(
+    solved = tokenize(token, solution)[:16]
+    key = f"solve-{name}-{solved}"
+    tasks.call(
+        key,
+        gather_pairs,
         looks.sources,
-        looks.collected(),
+        looks.collected,
         tuple(pairs),
         values,
         stack.drop_bad,
-        node(f"solution-{name}", solution, tokenize(token, solution)[:16]),
-        dask_key_name=f"solve-{name}-{tokenize(token, solution)[:16]}",
+        tasks.constant(f"solution-{name}", solution, solved),
     )
+    return tasks.delayed(key, f"pairs-{name}-{solved}")
 
 
 def measure_pair(

@@ -27,6 +27,7 @@ from cpflow.exposure import Exposure, RawFile
 from cpflow.stack.choice import Choice, each
 from cpflow.stack.frame import Measurement, Operation
 from cpflow.stack.geometry import slabs
+from cpflow.stack.memo import Memo, digest
 from cpflow.stack.tasks import Reduction, Solution, Source
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ class Stack:
     images: Mapping[str, Any] = field(default_factory=dict)
     beside: Mapping[int, Stack] = field(default_factory=dict)
     """Raw stacks of other detectors, with exposures of this one, by detector."""
+    memo: Memo = field(default_factory=Memo, repr=False, compare=False)
+    """Hashes found so far; of this stack and of those that are made from it."""
 
     @property
     def exposures(self) -> tuple[Exposure, ...]:
@@ -103,23 +106,37 @@ class Stack:
     @cached_property
     def token(self) -> str:
         """Hash of everything that decides the values: inputs, detector and operations."""
-        from dask.base import tokenize
-
-        before = self.token_of(len(self.looks))
-        return str(tokenize(before, self.operations, dict(self.shared), dict(self.images)))
+        return digest(
+            [
+                self.token_of(len(self.looks)),
+                *map(self.memo.token, self.operations),
+                *self._tokens_of(self.shared),
+                *self._tokens_of(self.images),
+            ]
+        )
 
     def token_of(self, looks: int) -> str:
         """Return the hash of all that decides the first `looks` looks."""
-        from dask.base import tokenize
-
-        inputs = [(source.exposure, source.raw.checksum) for source in self.sources]
-        content: list[Any] = [inputs, self.detector, self.drop_bad]
+        content = [
+            self.memo.of("inputs", self.sources, self._inputs),
+            self.memo.text(self.detector),
+            str(self.drop_bad),
+        ]
         for look in self.looks[:looks]:
-            operations = self.operations[: look.stage]
-            content.append(
-                [look.name, look.action, operations, dict(look.shared), dict(look.images)]
-            )
-        return str(tokenize(content))
+            content += [look.name, self.memo.token(look.action)]
+            content += map(self.memo.token, self.operations[: look.stage])
+            content += [*self._tokens_of(look.shared), *self._tokens_of(look.images)]
+        return digest(content)
+
+    def _inputs(self, sources: Sequence[Source]) -> str:
+        return digest(
+            [text for s in sources for text in (self.memo.text(s.exposure), s.raw.checksum)]
+        )
+
+    def _tokens_of(self, values: Mapping[str, Any]) -> list[str]:
+        return [
+            text for name in sorted(values) for text in (f"{name}=", self.memo.token(values[name]))
+        ]
 
     def measured(self, name: str) -> bool:
         """Whether something of this name is measured of every exposure."""
@@ -283,6 +300,7 @@ def open_stack(
     root: str = "",
     band_rows: int | None = None,
     drop_bad: int = 0,
+    memo: Memo | None = None,
 ) -> Stack:
     """Return the lazy stack of raw frames of one detector.
 
@@ -298,6 +316,8 @@ def open_stack(
         Rows per reduce task; by default the whole imaging height.
     drop_bad : int
         How many unusable exposures may be left out.
+    memo : Memo, optional
+        Hashes that several stacks have in common: of exposures.
     """
     rows = detector.imaging_shape[0]
     # What goes along rows of the detector needs them whole, and amplifiers side by side that are
@@ -305,4 +325,10 @@ def open_stack(
     narrow = any(slab.shape[1] != detector.shape[1] for slab in slabs(detector, range(1)))
     ordered = sorted(raws, key=lambda pair: pair[0].exposure)
     sources = tuple(Source(exposure, raw, str(Path(root) / raw.path)) for exposure, raw in ordered)
-    return Stack(detector, sources, rows if narrow else band_rows or rows, max(0, drop_bad))
+    return Stack(
+        detector,
+        sources,
+        rows if narrow else band_rows or rows,
+        max(0, drop_bad),
+        memo=Memo() if memo is None else memo,
+    )

@@ -9,6 +9,7 @@ import errno
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -108,17 +109,39 @@ def padded(rows: range, operations: Sequence[Operation], detector: Detector) -> 
     return range(max(0, rows.start - halo), min(detector.imaging_shape[0], rows.stop + halo))
 
 
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some rows of the detector, as a calibration has them in blocks.
+
+    The rows of the variable from `y0` up lie in `strips` of blocks: from which to which row of each
+    strip, and how many blocks are side by side.
+    """
+
+    variable: str
+    y0: int
+    strips: tuple[tuple[int, int, int], ...]
+
+
 def planes_of(
     detector: Detector,
     rows: range,
-    parts: Mapping[str, list[tuple[int, list[list[npt.NDArray[Any]]]]]],
+    pieces: Sequence[Piece],
     attrs: Mapping[str, Any],
+    blocks: Sequence[npt.NDArray[Any]],
 ) -> Planes:
-    """Turn detector rows of a calibration, in blocks, into the readout frame."""
-    split = {
-        name: split_spans(detector, rows, [(y0, np.block(blocks)) for y0, blocks in pieces])
-        for name, pieces in parts.items()
-    }
+    """Turn detector rows of a calibration into the readout frame; `blocks` in the order of pieces.
+
+    The list of blocks is flat, since Dask makes an object of each list of results.
+    """
+    parts: dict[str, list[tuple[int, npt.NDArray[Any]]]] = {}
+    given = iter(blocks)
+    for piece in pieces:
+        found = [
+            [block[first:last] for block in islice(given, count)]
+            for first, last, count in piece.strips
+        ]
+        parts.setdefault(piece.variable, []).append((piece.y0, np.block(found)))
+    split = {name: split_spans(detector, rows, several) for name, several in parts.items()}
     return Planes(split["image"], rows, split.get("variance"), split.get("mask"), attrs)
 
 

@@ -111,7 +111,11 @@ class SolveKernels:
             )
         pooled = solve_bf_kernel(good, **self._arguments())
         if not pooled.valid:
-            logger.warning("the kernel of the detector is not valid: %s", pooled.reason)
+            logger.warning(
+                "the kernel of the detector is not valid: %s",
+                pooled.reason,
+                extra={"detector": ptc.attrs.get("detector")},
+            )
         return {
             "kernel": np.array([k.kernel for k in single]),
             "kernel_error": np.array([k.kernel_errors for k in single]),

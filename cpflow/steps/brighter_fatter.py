@@ -84,6 +84,7 @@ class MeasureConvergence:
                 context.exposure.exposure,
                 found.changes[-1],
                 found.iterations,
+                extra={"exposure": context.exposure.exposure, "detector": context.detector.id},
             )
         return Convergence(found.iterations, float(found.changes[-1]), found.converged, level)
 

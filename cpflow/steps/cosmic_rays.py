@@ -116,7 +116,12 @@ class FindCosmicRays:
                     hint="look at it: light, or missing defects? "
                     "cosmic_rays.too_many=warn goes on without rejection on this exposure",
                 )
-            logger.warning("exposure %d: %s; none is rejected", context.exposure.exposure, text)
+            logger.warning(
+                "exposure %d: %s; none is rejected",
+                context.exposure.exposure,
+                text,
+                extra={"exposure": context.exposure.exposure, "detector": detector.id},
+            )
         return rays_of(detector, mask, frame.image)
 
     def _by_shape(self, frame: Frame, detector: Detector) -> tuple[npt.NDArray[np.bool_], bool]:

@@ -25,7 +25,7 @@ from cpflow.kernels.crosstalk_measure import (
 from cpflow.kernels.crosstalk_solve import CrosstalkSolution, solve_crosstalk
 from cpflow.kernels.objects import fit_background
 from cpflow.kernels.planes import BAD, NO_DATA, SAT, UNMASKEDNAN
-from cpflow.stack import Column, Context, Failure, Frame, Stack, tabulate
+from cpflow.stack import Column, Context, Failure, Frame, Stack, solve_together, tabulate
 from cpflow.stack.geometry import assemble_array, split_array
 from cpflow.steps.options import CrosstalkMeasure
 
@@ -78,11 +78,20 @@ def _measured_together(
     """Let each detector find its sources, and measure their ghosts in each other one."""
     from dask.delayed import delayed
 
-    sources = {}
-    for number, stack in stacks.items():
-        found = stack.measure(SOURCES, FindSources(options))
-        ids = [e.exposure for e in stack.exposures]
-        sources[number] = delayed(sources_by_exposure)(ids, found.measurements())
+    found = {
+        number: stack.measure(SOURCES, FindSources(options)) for number, stack in stacks.items()
+    }
+    sources = solve_together(
+        "crosstalk-sources",
+        by_detector,
+        [list(stacks)],
+        [
+            delayed(sources_by_exposure, pure=True)(
+                [e.exposure for e in stack.exposures], stack.measurements()
+            )
+            for stack in found.values()
+        ],
+    )
     products = {}
     for number, stack in stacks.items():
         others = tuple(
@@ -90,9 +99,23 @@ def _measured_together(
             for other, its in stacks.items()
             if other != number and _size(its.detector) == _size(stack.detector)
         )
-        shared = delayed(dict)([(other, sources[other]) for other in others])
+        shared = delayed(of_detectors, pure=True)(sources, others)
         products[number] = _measured(stack.share(OTHERS, shared), options, others)
     return products
+
+
+def by_detector(
+    numbers: Sequence[int], sources: Sequence[dict[int, BrightSources]]
+) -> dict[int, dict[int, BrightSources]]:
+    """Return the sources of all detectors."""
+    return dict(zip(numbers, sources, strict=True))
+
+
+def of_detectors(
+    sources: Mapping[int, dict[int, BrightSources]], numbers: Sequence[int]
+) -> dict[int, dict[int, BrightSources]]:
+    """Return the sources of some detectors."""
+    return {number: sources[number] for number in numbers}
 
 
 def _size(detector: Detector) -> tuple[int, int, int]:

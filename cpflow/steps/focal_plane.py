@@ -12,7 +12,7 @@ from cpflow.errors import DataError, RawError
 from cpflow.kernels.focal_plane_flat import solve_focal_plane
 from cpflow.kernels.planes import bits
 from cpflow.kernels.statistics import clipped_statistics
-from cpflow.stack import Context, Failure, Frame, Stack
+from cpflow.stack import Context, Failure, Frame, Stack, solve_together
 
 LEVEL = "level"
 FOCAL_PLANE = "focal_plane_scale"
@@ -71,20 +71,19 @@ def scale_over_focal_plane(stacks: Mapping[int, Stack]) -> dict[int, Stack]:
     dict of int to Stack
         With the solution among what their operations share: a level for each exposure id.
     """
-    from dask.base import tokenize
     from dask.delayed import delayed
 
     measured = {id_: stack.measure(LEVEL, MeasureLevel()) for id_, stack in stacks.items()}
-    token = tokenize([stack.token for stack in measured.values()])[:16]
-    solution = delayed(solve_levels, pure=False)(
-        [[e.exposure for e in stack.exposures] for stack in measured.values()],
+    solution = solve_together(
+        "focal-plane",
+        solve_levels,
+        [[[e.exposure for e in stack.exposures] for stack in measured.values()]],
         [
             delayed(_levels_of, pure=False)(
                 stack.measurements(), dask_key_name=f"levels-{stack.token[:16]}"
             )
             for stack in measured.values()
         ],
-        dask_key_name=f"together-focal-plane-{token}",
     )
     return {id_: stack.share(FOCAL_PLANE, solution) for id_, stack in measured.items()}
 

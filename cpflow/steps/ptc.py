@@ -145,7 +145,7 @@ def pairs_of(exposures: Sequence[Exposure], options: Ptc) -> list[tuple[int, int
             )
     found = pair_exposures([e.exposure for e in exposures], values, options.pair_by)
     for id_, reason in found.left_out:
-        logger.warning("exposure %d is in no pair: %s", id_, reason)
+        logger.warning("exposure %d is in no pair: %s", id_, reason, extra={"exposure": id_})
     if not found.pairs:
         raise NoDataError(
             f"no two of {len(exposures)} flats make a pair by {options.pair_by}",

@@ -21,7 +21,7 @@ from cpflow.kernels.clipped_mean import clipped_mean
 from cpflow.kernels.focal_plane_sky import add_to_superpixels, sky_on_detector
 from cpflow.kernels.objects import find_objects, fit_background
 from cpflow.kernels.planes import bits
-from cpflow.stack import Context, Failure, Frame, Stack
+from cpflow.stack import Context, Failure, Frame, Stack, solve_together
 from cpflow.stack.geometry import assemble_array
 from cpflow.steps.electronics import check_variance
 from cpflow.steps.gathered import dropped_exposures
@@ -87,7 +87,6 @@ def combine_sky(stacks: Mapping[int, Stack], options: Sky) -> dict[int, xr.Datas
 
 def _with_levels(stacks: Mapping[int, Stack], plane: FocalPlane, options: Sky) -> dict[int, Stack]:
     """Let all detectors tell the sky of each exposure (steps 1 and 2)."""
-    from dask.base import tokenize
     from dask.delayed import delayed
 
     for stack in stacks.values():
@@ -96,18 +95,16 @@ def _with_levels(stacks: Mapping[int, Stack], plane: FocalPlane, options: Sky) -
         id_: stack.measure(SUPERPIXELS, MeasureSuperpixels(options, plane))
         for id_, stack in stacks.items()
     }
-    token = tokenize([stack.token for stack in measured.values()])[:16]
-    solution = delayed(solve_sky, pure=False)(
-        delayed(plane, name=f"focal-plane-{token}", traverse=False),
-        delayed(options, name=f"sky-options-{token}", traverse=False),
-        [[e.exposure for e in stack.exposures] for stack in measured.values()],
+    solution = solve_together(
+        "sky",
+        solve_sky,
+        [plane, options, [[e.exposure for e in stack.exposures] for stack in measured.values()]],
         [
             delayed(without_masks, pure=False)(
                 stack.measurements(), dask_key_name=f"sky-levels-{stack.token[:16]}"
             )
             for stack in measured.values()
         ],
-        dask_key_name=f"together-sky-{token}",
     )
     return {id_: stack.share(SKY_LEVELS, solution) for id_, stack in measured.items()}
 

@@ -30,7 +30,8 @@ def table(calibration: Any, extract: Callable[[xr.Dataset], Any]) -> Any:
     """
     from dask.delayed import delayed
 
-    return each(calibration, lambda dataset: delayed(extract)(dataset))
+    # Pure: the same key for the same calibration, so that detectors and products share the task.
+    return each(calibration, lambda dataset: delayed(extract, pure=True)(dataset))
 
 
 def defect_boxes(defects: xr.Dataset) -> npt.NDArray[np.int64]:

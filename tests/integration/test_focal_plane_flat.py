@@ -113,7 +113,7 @@ def test_all_detectors_are_measured_once_for_the_scale_and_once_for_themselves(m
     plan = repo.plan("flat", "observation_type='flat'", inputs=INPUTS)
     again = plan.run(
         output_run="u/test/counted",
-        listener=lambda event: seen.append(event.text) if event.kind == "progress" else None,
+        listener=lambda event: seen.append(event.key) if event.kind == "progress" else None,
     )
     assert [r.checksum for r in again.datasets] == [r.checksum for r in run.datasets]
     measured = [key for key in seen if key.startswith("measure-level-")]
