@@ -17,6 +17,9 @@ from cpflow.kernels.statistics import clipped_statistics
 # allowed for.
 _DOUBT = 0.1
 
+# The median absolute deviation of a normal distribution, as a standard deviation.
+_MAD_TO_SIGMA = 1.482602218505602
+
 Pixels = npt.NDArray[np.float32]
 Good = npt.NDArray[np.bool_]
 
@@ -223,12 +226,14 @@ def deviant_column(pixels: Pixels, good: Good, noise: float) -> DeviantColumn:
     if enough.sum() < 3 or not noise > 0:
         return DeviantColumn(math.nan, math.nan, -1)
     columns, count = pixels[:, enough], count[enough]
-    if good.all():
-        medians = np.median(columns, axis=0)
-    else:
-        medians = np.nanmedian(np.where(good[:, enough], columns, np.nan), axis=0)
+    whole = bool(good.all())
+    values = columns if whole else np.where(good[:, enough], columns, np.float32(np.nan))
+    median = np.median if whole else np.nanmedian
+    medians = median(values, axis=0)
     deviations = medians - np.median(medians)
-    errors = noise * math.sqrt(math.pi / 2) / np.sqrt(count)
+    # A column that is dark in the flat that it was divided by is noisier than the others.
+    own = _MAD_TO_SIGMA * median(np.abs(values - medians), axis=0)
+    errors = np.maximum(own, noise) * math.sqrt(math.pi / 2) / np.sqrt(count)
     worst = int(np.argmax(np.abs(deviations) / errors))
     index = int(np.flatnonzero(enough)[worst])
     return DeviantColumn(float(deviations[worst]), float(errors[worst]), index)
