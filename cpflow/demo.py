@@ -12,7 +12,7 @@ from cpflow.errors import UsageError
 from cpflow.io.instrument import dump_instrument, load_instrument, scaled
 from cpflow.report.product import write_report
 from cpflow.report.progress import progress_counter, progress_listener
-from cpflow.scheduler import Profile, run_plan
+from cpflow.scheduler import run_plan
 from cpflow.session import Repo
 from cpflow.simulate import bias_sequence, simulate
 
@@ -78,7 +78,7 @@ def demo(
             config={"isr.empirical_read_noise": True},
         )
         with progress_listener() as listener:
-            run = run_plan(plan, output="u/demo/biasGen", profile=Profile(), listener=listener)
+            run = run_plan(plan, output="u/demo/biasGen", listener=listener)
         say(f"cpflow report {root} u/demo/biasGen -o {directory / 'bias.html'}")
         write_report(repository, run.datasets[0], directory / "bias.html")
         say(

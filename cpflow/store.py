@@ -4,6 +4,7 @@
 
     <root>/products/<run>/<type>_<instrument>_<detector>[_<filter>].zarr
     <root>/.staging/<identity>/      one per plan that is running or was interrupted
+    <root>/logs/<run>/               what a run wrote about itself: events.jsonl, run.log
 
 Nothing under ``products`` is ever half written. A staging directory is keyed by the identity of its
 plan, so that running the same plan again finds the bands that are done.
@@ -16,18 +17,21 @@ import fcntl
 import json
 import os
 import shutil
+import socket
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from cpflow.errors import CpflowError, UsageError
 
 PRODUCTS = "products"
 STAGING = ".staging"
+LOGS = "logs"
+EVENTS, RUN_LOG = "events.jsonl", "run.log"
 
 
 def product_file_name(
@@ -40,6 +44,11 @@ def product_file_name(
     if physical_filter is not None:
         parts.append(physical_filter)
     return "_".join(quote(part, safe="~+-. ") for part in parts) + ".zarr"
+
+
+def _quoted(run: str) -> str:
+    """Return the name of a run as a path."""
+    return quote(run, safe="/~+-. ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +95,34 @@ class Store:
 
     def relative(self, run: str, name: str) -> str:
         """Return the path of a product relative to the root."""
-        return f"{PRODUCTS}/{quote(run, safe='/~+-. ')}/{name}"
+        return f"{PRODUCTS}/{_quoted(run)}/{name}"
+
+    def logs(self, run: str) -> Path:
+        """Directory of what a run wrote about itself; it may not exist."""
+        return self.root / LOGS / _quoted(run)
+
+    def logged_runs(self) -> list[str]:
+        """Return the names of the runs that have written about themselves."""
+        found = []
+        base = self.root / LOGS
+        for directory, _, files in os.walk(base):
+            if {EVENTS, RUN_LOG}.intersection(files):
+                found.append(unquote(Path(directory).relative_to(base).as_posix()))
+        return sorted(found)
+
+    def remove_logs(self, run: str) -> None:
+        """Remove what a run wrote about itself; runs below it keep theirs."""
+        directory = self.logs(run)
+        for name in (EVENTS, RUN_LOG):
+            (directory / name).unlink(missing_ok=True)
+        for empty in (directory, *directory.parents):
+            if empty == self.root / LOGS:
+                break
+            try:
+                empty.rmdir()
+            except OSError:
+                # Others have theirs there, or it never was.
+                break
 
     def absolute(self, path: str) -> Path:
         """Return a stored path as an absolute one.
@@ -177,6 +213,22 @@ class Store:
                 names.clear()
         return sorted(found)
 
+    def is_running(self, run: str) -> bool:
+        """Whether a process may be at work on a run: one of another machine cannot be asked.
+
+        No lock is taken for this: a run that begins would find it held.
+        """
+        for staging in self.stagings():
+            facts = staging.facts()
+            if facts.get("run") == run:
+                return facts.get("host") != socket.gethostname() or _lives(int(facts["pid"]))
+        return False
+
+    def stagings(self) -> list[Staging]:
+        """Return all staging directories, whoever holds them; none is locked for this."""
+        base = self.root / STAGING
+        return [Staging(path) for path in sorted(base.glob("*/")) if path.is_dir()]
+
     def leftovers(self) -> list[Staging]:
         """Return the staging directories that no process holds."""
         return [staging for staging, held in self._stagings() if not held]
@@ -200,6 +252,16 @@ class Store:
             except UsageError:
                 found.append((staging, True))
         return found
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def write_text(path: Path, text: str) -> None:

@@ -19,6 +19,7 @@ COMMANDS = {
     "ingest": ("cpflow.cli.ingest", "Bring raw FITS exposures into a repository."),
     "records": ("cpflow.cli.records", "List exposures, detectors, filters or instruments."),
     "run": ("cpflow.cli.run", "Build products with a graph."),
+    "submit": ("cpflow.cli.submit", "Build products with a graph, in a batch job."),
     "logs": ("cpflow.cli.logs", "Say what became of a run, and what failed."),
     "certify": ("cpflow.cli.certify", "Put products in force for a timespan."),
     "decertify": ("cpflow.cli.decertify", "Take a timespan away from what is certified."),

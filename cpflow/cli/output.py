@@ -5,13 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cpflow.errors import UsageError
 from cpflow.timespan import Timespan
+
+if TYPE_CHECKING:
+    from cpflow.scheduler.events import Event, Listener
+    from cpflow.scheduler.tally import Tally
 
 table_format = click.option(
     "--format",
@@ -80,6 +85,32 @@ def given_list(values: Iterable[str], what: str) -> list[str]:
     if any(not text.strip(" ,") for text in texts):
         raise UsageError(f"{what} is empty (an unset variable?)")
     return comma_list(texts)
+
+
+@contextmanager
+def shown_progress() -> Iterator[tuple[Listener, Tally]]:
+    """Show what happens in runs, and at the end of each, however it ended, what it came to.
+
+    All of it on standard error. Failures are only counted: the error that follows lists them.
+
+    Yields
+    ------
+    tuple of callable and Tally
+        To listen, and what the last run came to so far.
+    """
+    from cpflow.report.progress import progress_listener
+    from cpflow.scheduler.events import fan_out
+    from cpflow.scheduler.tally import Tally
+
+    tally = Tally()
+
+    def show_end(event: Event) -> None:
+        if event.kind == "run_ended":
+            for line in tally.summary().lines(failures=False):
+                click.echo(line, err=True)
+
+    with progress_listener() as listener:
+        yield fan_out(listener, tally, show_end), tally
 
 
 def show_json(value: Any) -> None:

@@ -48,15 +48,14 @@ def command(
     \b
     cpflow validity repo u/me/biasGen --exposures "observation_type='bias'" --plot validity.png
     """
-    from cpflow.cli.output import comma_list, show_json
+    from cpflow.cli.output import comma_list, show_json, shown_progress
     from cpflow.errors import VerificationError
     from cpflow.graph.config import parse_assignments
-    from cpflow.report.progress import progress_listener
     from cpflow.scheduler import load_profile
     from cpflow.session import Repo
 
     profile = load_profile(cluster, workers=processes)
-    with Repo(repo) as repository, progress_listener() as listener:
+    with Repo(repo) as repository, shown_progress() as (listener, _):
         validity = repository.validity(
             run,
             query,

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from urllib.parse import unquote
 
 from cpflow.errors import CpflowError, UsageError
 from cpflow.io.checksum import file_checksum
@@ -15,7 +16,7 @@ from cpflow.registry import DatasetRef
 from cpflow.repo.content import content_problem
 from cpflow.repo.ingest import SUFFIXES
 from cpflow.repo.repository import Repository
-from cpflow.store import Staging
+from cpflow.store import LOGS, Staging
 
 _RAW = "raw"
 _STALE = 3600
@@ -63,6 +64,7 @@ def examine(repository: Repository, *, checksum: bool = False) -> list[Finding]:
         *_stagings(repository),
         *_orphans(repository),
         *_strays(repository),
+        *_logs(repository),
     ]
     return sorted(found, key=lambda one: one.level is not Level.ERROR)
 
@@ -74,7 +76,7 @@ def clean(repository: Repository, findings: list[Finding]) -> list[Finding]:
     """
     store = repository.store
     # Somebody may have registered a product since, or be resuming a run.
-    orphans = {one.leftover for one in _orphans(repository)}
+    orphans = {one.leftover for one in (*_orphans(repository), *_logs(repository))}
     done = []
     for one in findings:
         if one.leftover is None:
@@ -84,13 +86,20 @@ def clean(repository: Repository, findings: list[Finding]) -> list[Finding]:
             if one.leftover not in orphans:
                 continue
             store.remove(one.leftover)
+        elif one.leftover.startswith(f"{LOGS}/"):
+            if one.leftover not in orphans:
+                continue
+            store.remove_logs(_logged(one.leftover))
         elif path.is_dir():
             staging = Staging(path)
+            runs = _runs(staging)
             try:
                 with store.locked(staging):
                     store.discard(staging)
             except UsageError:
                 continue
+            for run in set(runs) - set(repository.registry.collection_names()):
+                store.remove_logs(run)
         else:
             path.unlink(missing_ok=True)
         done.append(one)
@@ -227,6 +236,30 @@ def _orphans(repository: Repository) -> Iterator[Finding]:
 def _runs(staging: Staging) -> list[str]:
     facts = staging.facts()
     return [facts["run"], *facts.get("runs", ())] if facts else []
+
+
+def _logs(repository: Repository) -> Iterator[Finding]:
+    store = repository.store
+    # In this order, as for products.
+    logged = store.logged_runs()
+    if not logged:
+        return
+    staged = {run for staging in store.stagings() for run in _runs(staging)}
+    known = staged.union(repository.registry.collection_names())
+    for run in logged:
+        if run not in known:
+            yield Finding(
+                Level.WARNING,
+                "logs",
+                f"{store.logs(run)} are logs of a run that is not there",
+                "--clean removes them",
+                store.logs(run).relative_to(repository.root).as_posix(),
+            )
+
+
+def _logged(leftover: str) -> str:
+    """Return the run whose logs these are."""
+    return unquote(leftover.removeprefix(f"{LOGS}/"))
 
 
 def _strays(repository: Repository) -> Iterator[Finding]:

@@ -20,7 +20,7 @@ def remove_runs(
     unlink: bool = False,
     dry_run: bool = False,
 ) -> Removal:
-    """Remove RUNs, their datasets and the files of those (spec C22, C23).
+    """Remove RUNs, their datasets, the files of those and their logs (spec C22, C23).
 
     Raw files are left where they are. If the process dies between the transaction and the last
     file, what is left over belongs to no run: `cpflow doctor --clean` removes it.
@@ -55,4 +55,9 @@ def remove_runs(
             repository.store.remove(path)
         except (OSError, CpflowError) as error:
             logger.warning("%s could not be deleted: %s", path, error)
+    for run in removed.runs:
+        try:
+            repository.store.remove_logs(run)
+        except OSError as error:
+            logger.warning("the logs of %s could not be deleted: %s", run, error)
     return removed

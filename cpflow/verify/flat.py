@@ -57,7 +57,7 @@ class FlatLimits(Limits):
     """GOOD: fraction of pixels that are not masked."""
     alive: Limit = Limit(low=0.5)
     """ALIVE: level of an amplifier over the median of its detector's; and noise in the overscan."""
-    column: Limit = Limit(low=-0.01, high=0.01, sigma=6.0)
+    column: Limit = Limit(low=-0.02, high=0.02, sigma=6.0)
     """COLUMN: the most deviant column, over the level."""
 
 

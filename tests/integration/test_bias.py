@@ -12,7 +12,7 @@ from simulated import COUNT, truth_image, variance_of_clipped_mean
 import cpflow
 from cpflow.errors import MissingCalibrationError
 from cpflow.io.zarr_product import content_hash
-from cpflow.scheduler import Profile
+from cpflow.scheduler.profiles import LocalProfile
 from cpflow.stack.geometry import to_detector_frame
 
 QUERY = "instrument='LATISS' AND detector=0"
@@ -93,7 +93,7 @@ def test_bits_do_not_depend_on_the_band_height(repo, config):
 def test_bits_do_not_depend_on_the_scheduler(repo):
     threads = repo.plan("bias", QUERY).run(output_run="u/test/threads")
     processes = repo.plan("bias", QUERY, band_rows=40).run(
-        output_run="u/test/processes", profile=Profile(kind="local", workers=2)
+        output_run="u/test/processes", profile=LocalProfile(workers=2)
     )
     assert content_hash(threads.product) == content_hash(processes.product)
 

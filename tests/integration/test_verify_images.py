@@ -215,7 +215,7 @@ FLAT_FAULTS = {
     "RESPONSE": (wrong_gain, {}, {AMP}),
     "SATURATED": (saturated, {"isr.saturation_level": 60000.0}, None),
     "ALIVE": (dead, {}, None),
-    "COLUMN": (lambda a, d: imaging(a, d, AMP)[:, 11].__imul__(0.97), {}, {AMP}),
+    "COLUMN": (lambda a, d: imaging(a, d, AMP)[:, 11].__imul__(0.95), {}, {AMP}),
     "FLATNESS": (other_filter, {}, None),
 }
 

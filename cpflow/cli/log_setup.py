@@ -1,0 +1,50 @@
+"""Logging of the command line: to standard error, short or long, and to a file."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from cpflow.errors import UsageError
+
+_SHORT = "%(levelname)s: %(message)s"
+_LONG = "%(asctime)s %(levelname)s %(name)s (%(process)d): %(message)s"
+
+
+class _StandardError(logging.Handler):
+    """Writes to what is standard error when a line comes: while bars are drawn, above these."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        try:
+            sys.stderr.write(f"{self.format(record)}\n")
+            sys.stderr.flush()
+        except Exception:
+            self.handleError(record)
+
+
+def configure(level: str, *, long: bool = False, file: str | None = None) -> None:
+    """Set up the log of one command.
+
+    Raises
+    ------
+    UsageError
+        If there is no such level.
+    """
+    number = logging.getLevelNamesMapping().get(level.upper())
+    if number is None:
+        raise UsageError(f"there is no log level {level!r}", hint="DEBUG, INFO, WARNING or ERROR")
+    logger = logging.getLogger("cpflow")
+    logger.setLevel(number)
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
+    handlers: list[logging.Handler] = [_StandardError()]
+    if file is not None:
+        handlers.append(logging.FileHandler(file))
+    for handler in handlers:
+        # The log of a run takes more: what is shown is decided here, not by the logger alone.
+        handler.setLevel(number)
+        handler.setFormatter(logging.Formatter(_LONG if long else _SHORT))
+        logger.addHandler(handler)
+    logger.propagate = False
