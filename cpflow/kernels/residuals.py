@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cpflow.kernels.statistics import clipped_statistics
+from cpflow.kernels.statistics import ClippedStatistics, clipped_statistics
 
 # By how much the variance of a template, a clipped mean, may be wrong where its clipping has been
 # allowed for.
@@ -73,6 +73,9 @@ def pixel_statistics(
             values.size, pixels.size - values.size, 0, nan, nan, nan, nan, nan, nan, nan
         )
     clipped = clipped_statistics(values, clip=clip, iterations=iterations)
+    if clipped.stdev == 0 and values.std() > 0:
+        # Noise of less than a count: half of the pixels are equal, and quartiles tell nothing.
+        clipped = _clipped_by_stdev(values, clip, iterations)
     return PixelStatistics(
         n=values.size,
         n_masked=pixels.size - values.size,
@@ -85,6 +88,17 @@ def pixel_statistics(
         minimum=float(values.min()),
         maximum=float(values.max()),
     )
+
+
+def _clipped_by_stdev(
+    values: npt.NDArray[np.float32], clip: float, iterations: int
+) -> ClippedStatistics:
+    """Clip by the standard deviation from the start."""
+    kept = values.astype(np.float64)
+    for _ in range(iterations):
+        near = np.abs(values - kept.mean()) <= clip * kept.std(ddof=1)
+        kept = values[near].astype(np.float64)
+    return ClippedStatistics(float(kept.mean()), float(kept.std(ddof=1)), values.size, kept.size)
 
 
 @dataclass(frozen=True, slots=True)

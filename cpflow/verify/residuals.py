@@ -199,7 +199,8 @@ class MeasureResidual:
         detector = context.detector
         native, gains = frame.image, np.ones(len(detector.amplifiers))
         if frame.units == "adu":
-            gains = gains_of(context)
+            # A camera whose gain is not known is looked at as if it were 1.
+            gains = np.nan_to_num(gains_of(context), nan=1.0)
             frame = _in_electrons(frame, gains)
         mask = frame.writable_mask()
         rays, seeds, n_rays = self._rays(frame, context)
@@ -272,7 +273,7 @@ class MeasureResidual:
         quiet = clean & (np.abs(pixels - found.median) <= options.clip * noise)
         corner = good[: options.corner, : options.corner]
         inside = pixels[: options.corner, : options.corner][corner]
-        gain = float(gains_of(context)[a])
+        gain = float(np.nan_to_num(gains_of(context)[a], nan=1.0))
         read_noise = float(readout.noise[a]) * gain
         nominal = amplifier.read_noise if math.isfinite(amplifier.read_noise) else read_noise
         overscan = amplifier.serial_overscan
@@ -283,6 +284,10 @@ class MeasureResidual:
         count = len(made_from)
         inflation = variance_inflation(count)
         variance *= inflation
+        if math.isnan(nominal) and count > 1:
+            # What the inputs scattered by: the stated variance is too small by 1.1 / N.
+            single = variance / inflation * count / (1 - (1.1 / count if count > 3 else 0.0))
+            nominal = math.sqrt(max(0.0, single - self._poisson(found, level)))
         row_variance = float(readout.level_variance[a]) * nominal**2
         own = nominal**2 + row_variance + self._poisson(found, level)
         # An exposure that is one of N inputs has a part 1/N of its own noise in the candidate.

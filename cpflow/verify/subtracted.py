@@ -128,14 +128,16 @@ def amplifier_rows(rows: Rows, of: Of, one: AmplifierResidual | None) -> None:
     rows.test(of, "LEVEL", mean, "electron", error)
     rows.test(of, "NOISE", ratio - 1, "1", scatter)
     rows.test(of, "QUIET", ratio - 1, "1", scatter)
-    rows.test(of, "ALIVE", float(np.fmin(ratio, one.read_noise / one.nominal_read_noise)), "1")
+    overscan = one.read_noise / one.nominal_read_noise if one.nominal_read_noise > 0 else nan
+    rows.test(of, "ALIVE", float(np.fmin(ratio, overscan)), "1")
     rows.test(of, "CR_NOISE", noise / one.stdev_without_rays - 1 if noise else nan, "1", scatter)
     rows.test(of, "GOOD", pixels.n / (pixels.n + pixels.n_masked), "1")
     rows.test(of, "STRUCTURE", *structure_of(one))
     rows.test(of, "SCALE", one.template.amplitude if noise > 0 else nan, "1", one.template.error)
     rows.test(of, "COLUMN", column.deviation, "electron", column.error)
     nominal = one.nominal_read_noise
-    rows.test(of, "READ_NOISE", one.read_noise / nominal - 1, "1", one.read_noise_error / nominal)
+    error = one.read_noise_error / nominal if nominal > 0 else nan
+    rows.test(of, "READ_NOISE", overscan - 1, "1", error)
     recorded = {
         "noise": noise,
         "expected_noise": expected,

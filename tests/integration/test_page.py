@@ -163,12 +163,12 @@ def test_certification_of_bias_and_defects(shell):
         )
 
 
-def replay(shell, kind, graph, name, *, product=None, code=0, extra=""):
+def replay(shell, kind, graph, name, *, product=None, status="verified"):
     """Build, certify for verification, verify, certify to the final collection."""
     product = product or kind
     shell(
         f"""cpflow run -b repo -p {graph} -i {INPUTS} \\
-        -o u/czw/DM-28920/{kind}Gen -d {DATA} {extra}"""
+        -o u/czw/DM-28920/{kind}Gen -d {DATA}"""
     )
     shell(
         f"""cpflow certify-calibrations repo u/czw/DM-28920/{kind}Gen u/czw/DM-28920/{kind}Temp \\
@@ -177,13 +177,13 @@ def replay(shell, kind, graph, name, *, product=None, code=0, extra=""):
     shell(
         f"""cpflow run -b repo -p verify{name}.yaml -i {INPUTS},u/czw/DM-28920/{kind}Temp \\
         -o u/czw/DM-28920/verify{name} -d {DATA}""",
-        code=code,
+        code=0 if status == "verified" else 5,
     )
     told = shell(
         f"""cpflow certify-calibrations repo u/czw/DM-28920/{kind}Gen u/czw/DM-28920/calib \\
         --begin-date 2021-01-01 --end-date 2050-01-01 {product}"""
     )
-    assert ("failed" if code else "verified") in told
+    assert status in told
 
 
 def test_darks(shell, lists):
@@ -235,14 +235,16 @@ def test_crosstalk(shell, lists):
     assert {int(line.split()[0]) for line in rows(listed)} == set(lists["crosstalk"])
     shell.select(lists["crosstalk"])
     # The page names the pipeline of the photon transfer curve here, by mistake.
-    replay(shell, "crosstalk", "crosstalk", "Crosstalk")
+    # At an eighth of the size few amplifiers have enough ghosts for a verdict.
+    replay(shell, "crosstalk", "crosstalk", "Crosstalk", status="no_data")
 
 
 def test_photon_transfer_curve_linearity_and_brighter_fatter(shell, lists):
     shell.select(lists["ptc"])
     replay(shell, "ptc", "measurePhotonTransferCurve.yaml", "Ptc")
     replay(shell, "linearity", "measureLinearity.yaml", "Linearity", product="linearity")
-    replay(shell, "bfk", "cpBfkSolve.yaml", "Bfk")
+    # So few pixels make no kernel that is called valid.
+    replay(shell, "bfk", "cpBfkSolve.yaml", "Bfk", status="failed")
 
 
 def test_sky(shell, lists):
