@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -56,7 +57,7 @@ def command(
     from cpflow.session import Repo
 
     options = load_daily(config)
-    profile = load_profile(cluster, workers=processes)
+    profile = load_profile(cluster, workers=processes, repo_root=Path(repo))
     with Repo(repo) as repository, progress_listener() as listener:
         done = run_night(
             repository, day_obs, options, paths=paths, profile=profile, listener=listener

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 
@@ -54,7 +56,7 @@ def command(
     from cpflow.scheduler import load_profile
     from cpflow.session import Repo
 
-    profile = load_profile(cluster, workers=processes)
+    profile = load_profile(cluster, workers=processes, repo_root=Path(repo))
     with Repo(repo) as repository, shown_progress() as (listener, _):
         validity = repository.validity(
             run,

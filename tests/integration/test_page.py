@@ -272,7 +272,10 @@ def test_the_chain_of_all(shell, lists):
     )
     # The dailyBiases were a mistake: out of the chain, certified anew for another day, and back.
     shell("cpflow collection-chain repo LATISS/calib LATISS/calib/dailyBiases --mode=remove")
-    shell("cpflow remove-collections repo LATISS/calib/dailyBiases --no-confirm")
+    shell(
+        """cpflow remove-collections repo LATISS/calib/dailyBiases \\
+        --remove-from-parents --no-confirm"""
+    )
     shell(
         """cpflow certify-calibrations repo u/czw/DM-28920/biasGen.20210702a \\
         LATISS/calib/dailyBiases --begin-date 2021-07-16 --end-date 2021-07-17 bias"""
