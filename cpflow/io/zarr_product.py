@@ -87,7 +87,8 @@ def open_product(path: Path) -> xr.Dataset:
     import xarray as xr
 
     try:
-        dataset: xr.Dataset = xr.open_zarr(path, consolidated=False, chunks={})
+        # Version 2 may name a codec that runs what it reads, pickle.
+        dataset: xr.Dataset = xr.open_zarr(path, consolidated=False, chunks={}, zarr_format=3)
         return dataset
     except (OSError, ValueError, KeyError) as error:
         raise ProductError(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
+import shutil
 import signal
 import socket
 import ssl
@@ -11,6 +13,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import psutil
 import pytest
 import yaml
@@ -19,10 +22,11 @@ from commands import cpflow
 from distributed import Client
 from distributed.security import Security as DaskSecurity
 
-from cpflow.errors import ClusterLostError, UsageError
+from cpflow.errors import ClusterLostError, ProductError, UsageError
 from cpflow.io.zarr_product import content_hash
 from cpflow.plan.memory import INTERPRETER_MEMORY
 from cpflow.scheduler import load_profile, run_plan
+from cpflow.scheduler.bands import read_band
 from cpflow.scheduler.clusters import open_client
 from cpflow.scheduler.fitting import PAUSE, fitting_rows, worker_memory
 from cpflow.scheduler.profiles import AddressProfile, Limits, LocalProfile, Security, Worker
@@ -317,21 +321,60 @@ def test_sigterm_stops_as_ctrl_c_does(repo):
 # -- pickle --------------------------------------------------------------------------------------
 
 
-def test_no_pickle_is_read_from_a_repository(repo, tmp_path):
-    """A file of numpy that holds a pickle is refused, not run: bands are read without."""
-    import numpy as np
+class Harm:
+    """What would be done when its pickle is read."""
 
-    from cpflow.errors import ProductError
-    from cpflow.scheduler.bands import read_band
+    def __init__(self, path):
+        self.path = str(path)
 
-    class Harm:
-        def __reduce__(self):
-            return os.mkdir, (str(tmp_path / "harm"),)
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
 
-    np.savez(tmp_path / "band-0000.npz", image=np.array([Harm()], dtype=object))
+
+def test_no_pickle_is_read_from_bands(tmp_path):
+    np.savez(tmp_path / "band-0000.npz", image=np.array([Harm(tmp_path / "harm")], dtype=object))
     with pytest.raises(ProductError, match="cannot be read"):
         read_band(tmp_path, "band-0000")
     assert not (tmp_path / "harm").exists()
     with np.load(tmp_path / "band-0000.npz", allow_pickle=True) as content:
         content["image"]
-    assert (tmp_path / "harm").exists(), "it would have done it"
+    assert (tmp_path / "harm").exists(), "it would have been done"
+
+
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("place", ["filters", "compressor"])
+def test_no_pickle_is_read_from_products(repo, tmp_path, version, place):
+    """Somebody put an array into a product whose codec is pickle."""
+    run = repo.plan("bias", QUERY).run(output_run="u/test/a")
+    image = repo.store.absolute(run.datasets[0].path) / "variance"
+    content = pickle.dumps(Harm(tmp_path / "harm"))
+    if version == 2:
+        shutil.rmtree(image)
+        image.mkdir()
+        shape = repo.detector("LATISS", 0).shape
+        codec = {"id": "pickle"}
+        metadata = {
+            "zarr_format": 2, "shape": shape, "chunks": shape, "dtype": "<f4", "fill_value": 0,
+            "order": "C", "filters": [codec] if place == "filters" else None,
+            "compressor": None if place == "filters" else codec,
+        }  # fmt: skip
+        (image / ".zarray").write_text(json.dumps(metadata))
+        (image / ".zattrs").write_text(json.dumps({"_ARRAY_DIMENSIONS": ["y", "x"]}))
+        (image / "0.0").write_bytes(content)
+    else:
+        metadata = json.loads((image / "zarr.json").read_text())
+        codec = {"name": "numcodecs.pickle", "configuration": {}}
+        codecs = metadata["codecs"]
+        codecs.insert(0 if place == "filters" else len(codecs), codec)
+        (image / "zarr.json").write_text(json.dumps(metadata))
+        for chunk in (image / "c").rglob("*"):
+            if chunk.is_file():
+                chunk.write_bytes(content)
+    try:
+        product = repo.get("bias", collections="u/test/a", detector=0)
+        assert "variance" not in product.load()
+    except (ProductError, ValueError, KeyError):
+        pass
+    assert not (tmp_path / "harm").exists()
+    pickle.loads(content)
+    assert (tmp_path / "harm").exists(), "it would have been done"

@@ -222,7 +222,7 @@ def test_flats_in_two_filters(shell, lists):
 
 
 def test_fringes(shell, lists):
-    shell.select(lists["fringe"])
+    shell.select(lists["fringe"][:4])
     replay(shell, "fringe", "cpFringe.yaml", "Fringe")
 
 
