@@ -248,7 +248,8 @@ class MeasureResidual:
             return None
         units = {"bias": "electron", "dark": "electron/s"}.get(self.kind, "1")
         planes: Planes = context.shared[self.name]
-        return in_units(self.name, planes, units, gains_of(context)).part(frame.rows)
+        gains = np.nan_to_num(gains_of(context), nan=1.0)
+        return in_units(self.name, planes, units, gains).part(frame.rows)
 
     def _amplifier(
         self,

@@ -341,6 +341,7 @@ def test_no_pickle_is_read_from_bands(tmp_path):
     assert (tmp_path / "harm").exists(), "it would have been done"
 
 
+@pytest.mark.filterwarnings("ignore:Object at variance is not recognized")
 @pytest.mark.parametrize("version", [2, 3])
 @pytest.mark.parametrize("place", ["filters", "compressor"])
 def test_no_pickle_is_read_from_products(repo, tmp_path, version, place):
