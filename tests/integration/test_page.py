@@ -3,7 +3,7 @@
 `butler` and `pipetask` are replaced by `cpflow`, and ``/repo/main`` by a repository of its own with
 the page's exposures, simulated at an eighth of the size. Where the page's text says what a command
 does without writing it (chains, temporary collections, replacing a member), it is written here.
-Tests run in the order of the page: each stands on the ones before.
+It is one test, in the order of the page: each step stands on the ones before.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pytest
 
 from cpflow.simulate import load_sequence
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("page")]
+pytestmark = pytest.mark.slow
 
 SCALE = 8
 DATA = "\"instrument='LATISS' AND detector=0 AND exposure IN ($EXPOSURES)\""
@@ -75,7 +75,7 @@ def rows(text):
     return [line for line in text.splitlines() if line[:2] == "20"]
 
 
-def test_biases(shell, lists):
+def biases(shell, lists):
     listed = shell(
         """cpflow query-dimension-records repo exposure \\
         --where "instrument='LATISS' AND exposure.observation_type='bias' \\
@@ -101,7 +101,7 @@ def test_biases(shell, lists):
     assert "empirical read noise of C07" in log
 
 
-def test_verification_of_the_bias_fails_on_unmasked_defects(shell):
+def verification_of_the_bias_fails_on_unmasked_defects(shell, lists):
     told = shell(
         f"""cpflow run -b repo -p verify/bias \\
          -i u/czw/DM-28920/biasGen.$RERUN,LATISS/raw/all,LATISS/calib \\
@@ -112,7 +112,7 @@ def test_verification_of_the_bias_fails_on_unmasked_defects(shell):
     assert "mask defects" in told
 
 
-def test_defects(shell):
+def defects(shell, lists):
     shell.variables["RERUN"] = "20210706h"
     shell(
         f"""cpflow --long-log run -b repo -p defects \\
@@ -129,7 +129,7 @@ u/czw/DM-28920/biasGen.20210702a,LATISS/calib \\
     )
 
 
-def test_verification_of_the_bias_with_defects_passes(shell):
+def verification_of_the_bias_with_defects_passes(shell, lists):
     shell(
         f"""cpflow run -b repo -p verifyBias.yaml \\
          -i u/czw/DM-28920/defectGen.20210706h,u/czw/DM-28920/biasGen.20210702a,LATISS/raw/all \\
@@ -137,7 +137,7 @@ def test_verification_of_the_bias_with_defects_passes(shell):
     )
 
 
-def test_certification_of_bias_and_defects(shell):
+def certification_of_bias_and_defects(shell, lists):
     told = shell(
         """cpflow certify-calibrations repo u/czw/DM-28920/biasGen.20210702a \\
          LATISS/calib/DM-28920 --begin-date 2020-01-01 --end-date 2050-01-01 bias"""
@@ -186,7 +186,7 @@ def replay(shell, kind, graph, name, *, product=None, status="verified"):
     assert status in told
 
 
-def test_darks(shell, lists):
+def darks(shell, lists):
     listed = shell(
         """cpflow query-dimension-records repo exposure --where "instrument='LATISS' AND
         exposure.observation_type='dark' AND exposure.exposure_time > 0.0 AND
@@ -198,7 +198,7 @@ def test_darks(shell, lists):
     replay(shell, "dark", "cpDark.yaml", "Dark")
 
 
-def test_flats_in_two_filters(shell, lists):
+def flats_in_two_filters(shell, lists):
     for name in ("flat_empty", "flat_rg610"):
         shell.select(lists[name])
         kind = name.replace("_", "")
@@ -221,12 +221,12 @@ def test_flats_in_two_filters(shell, lists):
         assert "verified" in told
 
 
-def test_fringes(shell, lists):
+def fringes(shell, lists):
     shell.select(lists["fringe"][:4])
     replay(shell, "fringe", "cpFringe.yaml", "Fringe")
 
 
-def test_crosstalk(shell, lists):
+def crosstalk(shell, lists):
     listed = shell(
         """cpflow query-dimension-records repo exposure --where "instrument='LATISS' AND
         exposure.observation_type='science' AND exposure.exposure_time > 0.0 AND
@@ -239,7 +239,7 @@ def test_crosstalk(shell, lists):
     replay(shell, "crosstalk", "crosstalk", "Crosstalk", status="no_data")
 
 
-def test_photon_transfer_curve_linearity_and_brighter_fatter(shell, lists):
+def photon_transfer_curve_linearity_and_brighter_fatter(shell, lists):
     shell.select(lists["ptc"])
     replay(shell, "ptc", "measurePhotonTransferCurve.yaml", "Ptc")
     replay(shell, "linearity", "measureLinearity.yaml", "Linearity", product="linearity")
@@ -247,7 +247,7 @@ def test_photon_transfer_curve_linearity_and_brighter_fatter(shell, lists):
     replay(shell, "bfk", "cpBfkSolve.yaml", "Bfk", status="failed")
 
 
-def test_sky(shell, lists):
+def sky(shell, lists):
     listed = shell(
         """cpflow query-dimension-records repo exposure --where "instrument='LATISS' AND
         exposure.observation_type='science' AND exposure.exposure_time > 0.0 AND
@@ -258,7 +258,7 @@ def test_sky(shell, lists):
     replay(shell, "sky", "cpSkySolve.yaml", "Sky")
 
 
-def test_the_chain_of_all(shell, lists):
+def the_chain_of_all(shell, lists):
     """One search path for everything; and one wrong member of it is replaced."""
     shell(
         """cpflow collection-chain repo LATISS/calib u/czw/DM-28920/calib --mode=prepend &&
@@ -285,3 +285,24 @@ def test_the_chain_of_all(shell, lists):
         cpflow query-collections repo --chains=tree LATISS/calib"""
     )
     assert "LATISS/calib/dailyBiases" in told
+
+
+STEPS = (
+    biases,
+    verification_of_the_bias_fails_on_unmasked_defects,
+    defects,
+    verification_of_the_bias_with_defects_passes,
+    certification_of_bias_and_defects,
+    darks,
+    flats_in_two_filters,
+    fringes,
+    crosstalk,
+    photon_transfer_curve_linearity_and_brighter_fatter,
+    sky,
+    the_chain_of_all,
+)
+
+
+def test_every_command_of_the_page_in_its_order(shell, lists):
+    for step in STEPS:
+        step(shell, lists)

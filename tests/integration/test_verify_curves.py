@@ -16,7 +16,7 @@ from cpflow.verify.linearity import straight
 from cpflow.verify.sky import about_a_plane
 from cpflow.verify.summary import failure_names
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("curves")]
+pytestmark = pytest.mark.slow
 RAW = "LATISS/raw/all"
 USE = f"dark,bias,{RAW}"
 AMP = "C04"
