@@ -127,14 +127,15 @@ def test_swapped_gains_are_found(repo):
 
 
 def test_a_nonlinear_amplifier_is_found(repo):
-    """A linearizer that does nothing, for one amplifier."""
+    """A linearizer that bends one amplifier instead of straightening it."""
     ref = ref_of(repo, "linearizer", "linearity")
     product = repo.open_dataset(ref)
     a = list(product["amp"].values).index(AMP)
 
     def change(linearizer):
-        linearizer["coefficients"].values[a] = 0.0
-        # Another kind: values and nodes of a spline that are all zero are no spline.
+        # Squared, the third kind: a tenth is bent at 100,000 adu.
+        linearizer["coefficients"].values[a] = np.nan
+        linearizer["coefficients"].values[a, 0] = 1e-6
         linearizer["kind"].values[a] = 2
 
     publish_altered(repo, ref, "nonlinear", change)
