@@ -19,13 +19,14 @@ def check_headers(
 ) -> None:
     """Warn, once for the file, of headers that disagree with the camera; the camera decides."""
     lone = len({place.hdu for place in placement.places}) == len(placement.places)
+    x0, y0 = _origin(file, detector, placement) if lone else (0, 0)
     wrong: dict[str, list[str]] = {}
     for amplifier, place in zip(detector, placement.places, strict=True):
         hdu = file.hdus[place.hdu]
         if lone:
             for key, expected in (
                 ("DATASEC", _stored(amplifier)),
-                ("DETSEC", amplifier.detector_box),
+                ("DETSEC", _moved(amplifier.detector_box, x0, y0)),
             ):
                 if not _agrees(hdu, key, expected):
                     wrong.setdefault(key, []).append(amplifier.name)
@@ -41,6 +42,22 @@ def check_headers(
             listed,
             example,
         )
+
+
+def _origin(file: FitsFile, detector: Detector, placement: Placement) -> tuple[int, int]:
+    """Return the first column and row of a detector in the frame of DETSEC, that of a mosaic."""
+    origins = set()
+    for amplifier, place in zip(detector, placement.places, strict=True):
+        try:
+            box = parse_section(str(file.hdus[place.hdu].header.get("DETSEC")))
+        except ValueError:
+            return 0, 0
+        origins.add((box.x0 - amplifier.detector_box.x0, box.y0 - amplifier.detector_box.y0))
+    return origins.pop() if len(origins) == 1 else (0, 0)
+
+
+def _moved(box: Box, x0: int, y0: int) -> Box:
+    return Box(box.x0 + x0, box.y0 + y0, box.width, box.height)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -110,8 +110,10 @@ class _Reader:
             return box
         return None
 
-    def _number(self, keys: Sequence[str]) -> float | None:
+    def _number(self, keys: Sequence[str | float]) -> float | None:
         for key in keys:
+            if not isinstance(key, str):
+                return key
             value = self.header.get(key)
             if is_blank(value):
                 continue

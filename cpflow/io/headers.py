@@ -278,7 +278,10 @@ class _Translation:
                 isoformat(begin),
             )
             end = begin
-        return Timespan(begin, end)
+        try:
+            return Timespan(begin, end)
+        except ValueError as error:
+            raise self._error(f"an exposure time of {seconds} s cannot be: {error}") from error
 
     def _origin(self, name: str) -> str:
         """Return where a value comes from, for messages."""

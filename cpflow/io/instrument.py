@@ -26,6 +26,7 @@ __all__ = [
     "detector_from_geometry",
     "dump_instrument",
     "geometry_of",
+    "instrument_files",
     "instrument_names",
     "load_instrument",
     "scaled",
@@ -129,8 +130,8 @@ def _directories() -> Iterator[Path]:
     yield share_directory("configs") / "instruments"
 
 
-def _files() -> dict[str, Path]:
-    """Instrument files by lower-case name; a directory that is searched earlier wins."""
+def instrument_files() -> dict[str, Path]:
+    """Return instrument files by lower-case name; a directory that is searched earlier wins."""
     found: dict[str, Path] = {}
     for directory in _directories():
         if directory.is_dir():
@@ -142,7 +143,7 @@ def _files() -> dict[str, Path]:
 
 def instrument_names() -> list[str]:
     """Return the names that `load_instrument` finds, from ``$CPFLOW_PATH`` and the shipped ones."""
-    return sorted(_files())
+    return sorted(instrument_files())
 
 
 def load_instrument(name_or_path: str | Path) -> Instrument:
@@ -158,12 +159,12 @@ def load_instrument(name_or_path: str | Path) -> Instrument:
     Raises
     ------
     InstrumentError
-        If there is no such instrument, or its file is not sound.
+        If there is no such instrument, its file is not sound, or it still has placeholders.
     """
     text = str(name_or_path)
     path = Path(text)
     if path.suffix.lower() not in _SUFFIXES and os.sep not in text:
-        found = _files()
+        found = instrument_files()
         if text.lower() not in found:
             raise InstrumentError(
                 f"there is no instrument {text!r}",
@@ -176,16 +177,25 @@ def load_instrument(name_or_path: str | Path) -> Instrument:
 def _read_yaml(path: Path) -> Mapping[str, Any]:
     import yaml
 
+    from cpflow.io.placeholders import check_filled_in
     from cpflow.io.yaml_text import load_yaml
 
     try:
-        content = load_yaml(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = load_yaml(text)
+        check_filled_in(text, str(path))
     except OSError as error:
-        raise InstrumentError(f"{path}: {error.strerror or error}") from error
+        raise InstrumentError(
+            f"{path}: {error.strerror or error}",
+            hint="`cpflow instrument list` shows those that can be named",
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InstrumentError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
-        raise InstrumentError(f"{path}: an instrument file is a mapping of keys to values")
+        raise InstrumentError(
+            f"{path}: an instrument file is a mapping of keys to values",
+            hint="`cpflow instrument new PATH_OF_RAWS` writes one",
+        )
     return content
 
 

@@ -59,11 +59,8 @@ def template_parts(template: str | None) -> list[tuple[str, str]]:
 
 Regex = Annotated[str, AfterValidator(_check_regex)]
 # YAML reads an unquoted 2020-01-01 as a date.
-Date = Annotated[
-    str,
-    BeforeValidator(lambda value: value.isoformat() if isinstance(value, date) else value),
-    AfterValidator(_check_date),
-]
+_date_as_text = BeforeValidator(lambda v: v.isoformat() if isinstance(v, date) else v)
+Date = Annotated[str, _date_as_text, AfterValidator(_check_date)]
 
 
 class Range(Strict):
@@ -98,7 +95,7 @@ class Rule(Strict):
     """``strftime`` format for the begin time, in the time scale of the header."""
     shift_hours: float = 0.0
     """Added to the begin time before `date` formats it."""
-    value: Value | None = None
+    value: Annotated[Value | None, _date_as_text] = None
     """A constant."""
 
     match: re.Pattern[str] | None = None

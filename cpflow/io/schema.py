@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from cpflow.io.corner_outputs import with_amplifiers
 from cpflow.io.rules import HeaderRules
 from cpflow.io.strict import Strict
 
@@ -59,7 +60,10 @@ class AmplifierModel(Strict):
 
 
 class TypeModel(Strict):
-    """One kind of detector: what all detectors of this kind share."""
+    """One kind of detector: what all detectors of this kind share.
+
+    `shape` and `amplifiers` may be given by `image` and `outputs`: `cpflow.io.corner_outputs`.
+    """
 
     shape: tuple[Size, Size]
     pixel_size_mm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
@@ -67,6 +71,11 @@ class TypeModel(Strict):
     extra: Mapping[str, Value] = {}
     amplifier: AmplifierModel = AmplifierModel()
     amplifiers: Annotated[tuple[AmplifierModel, ...], Field(min_length=1)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _outputs_written_out(cls, data: Any) -> Any:
+        return with_amplifiers(data) if isinstance(data, dict) and "outputs" in data else data
 
 
 PerAmplifier = Positive | dict[str, Positive]
@@ -87,14 +96,24 @@ class DetectorModel(Strict):
     extra: Mapping[str, Value] = {}
 
 
+def _listed(value: Any) -> Any:
+    return () if value is None else value if isinstance(value, list | tuple) else (value,)
+
+
+Numbers = Annotated[tuple[str | Positive, ...], BeforeValidator(_listed)]
+
+
 class HeaderGeometryModel(Strict):
-    """Keywords that describe a camera whose geometry is in its headers, first defined wins."""
+    """Keywords that describe a camera whose geometry is in its headers, first defined wins.
+
+    A number in place of a keyword holds for every file.
+    """
 
     trim: tuple[str, ...] = ("TRIMSEC", "DATASEC")
     bias: tuple[str, ...] = ("BIASSEC",)
-    gain: tuple[str, ...] = ()
-    read_noise: tuple[str, ...] = ()
-    saturation: tuple[str, ...] = ()
+    gain: Numbers = ()
+    read_noise: Numbers = ()
+    saturation: Numbers = ()
 
 
 class InstrumentModel(Strict):
