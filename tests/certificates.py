@@ -15,7 +15,12 @@ def _name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
-def make_certificates(directory: Path) -> dict[str, str]:
+def make_certificates(
+    directory: Path,
+    *,
+    begin: timedelta = timedelta(hours=-1),
+    end: timedelta = timedelta(days=1),
+) -> dict[str, str]:
     """Write ca.pem, cert.pem and key.pem; return their names as a profile's `security` does."""
     directory.mkdir(parents=True, exist_ok=True)
     now = datetime.now(UTC)
@@ -28,8 +33,8 @@ def make_certificates(directory: Path) -> dict[str, str]:
             .issuer_name(names[0])
             .public_key(keys[i].public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(hours=1))
-            .not_valid_after(now + timedelta(days=1))
+            .not_valid_before(now + begin)
+            .not_valid_after(now + end)
             .add_extension(x509.BasicConstraints(ca=i == 0, path_length=None), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(keys[i].public_key()), False)
             .add_extension(

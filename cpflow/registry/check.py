@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from sqlalchemy import and_, func, or_, select, text
+from sqlalchemy import and_, false, func, insert, or_, select, text
 
 from cpflow.registry import schema
 from cpflow.registry.part import RegistryPart
@@ -38,6 +38,29 @@ _NETWORK = frozenset(
 class Checking(RegistryPart):
     """Checking the registry."""
 
+    def check_writable(self) -> None:
+        """Refuse a registry in which the user may register nothing; changes nothing.
+
+        Raises
+        ------
+        AccessError
+            If the user may only read it, or not even that.
+        """
+        with self._db.write() as connection:
+            for table in (schema.collection, schema.dataset):
+                nothing = select(table).where(false())
+                connection.execute(insert(table).from_select(list(table.c.keys()), nothing))
+
+    def database(self) -> str:
+        """Return the kind of database and its version, and that of the schema."""
+        if self._db.path is not None:
+            found = "SQLite", "select sqlite_version()"
+        else:
+            found = "PostgreSQL", "SHOW server_version"
+        with self._db.read() as connection:
+            version = connection.scalar(text(found[1]))
+        return f"{found[0]} {version}, schema {schema.VERSION}"
+
     def problems(self) -> list[str]:
         """Return what is wrong with the database, one sentence each; empty if it is sound."""
         found = []
@@ -46,8 +69,9 @@ class Checking(RegistryPart):
             kind = network_file_system(path)
             if kind is not None:
                 found.append(
-                    f"{path} lies on a network file system ({kind}), where SQLite may lock or "
-                    "corrupt: use PostgreSQL, or a local disk"
+                    f"{path} lies on a network file system ({kind}): the write-ahead log of SQLite "
+                    "(WAL) is kept in step by memory that processes share, which those of two "
+                    "machines do not; they may lock each other out, or corrupt it"
                 )
         with self._db.read() as connection:
             if path is not None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from urllib.parse import unquote
 
-from cpflow.errors import CpflowError, UsageError
+from cpflow.errors import AccessError, CpflowError, UsageError
+from cpflow.findings import Finding, Level, error, problems, sound
 from cpflow.io.checksum import file_checksum
 from cpflow.registry import DatasetRef
 from cpflow.repo.content import content_problem
@@ -20,27 +19,8 @@ from cpflow.store import LOGS, Staging
 
 _RAW = "raw"
 _STALE = 3600
-_PACKAGES = ("cpflow", "numpy", "scipy", "numba", "dask", "distributed", "xarray", "zarr",
-             "astropy", "sqlalchemy", "pydantic")  # fmt: skip
 
-
-class Level(StrEnum):
-    """How bad a finding is."""
-
-    ERROR = "error"
-    WARNING = "warning"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that is not as it should be, and what to do about it."""
-
-    level: Level
-    subject: str
-    problem: str
-    remedy: str
-    leftover: str | None = None
-    """Path, relative to the root, that `clean` may remove."""
+__all__ = ["Finding", "Level", "clean", "examine", "summary"]
 
 
 def examine(repository: Repository, *, checksum: bool = False) -> list[Finding]:
@@ -57,16 +37,17 @@ def examine(repository: Repository, *, checksum: bool = False) -> list[Finding]:
     list of Finding
         Errors first.
     """
-    found = [
-        *_registry(repository),
-        *_products(repository, checksum),
-        *_raws(repository, checksum),
-        *_stagings(repository),
-        *_orphans(repository),
-        *_strays(repository),
-        *_logs(repository),
-    ]
-    return sorted(found, key=lambda one: one.level is not Level.ERROR)
+    return problems(
+        [
+            *_registry(repository),
+            *_products(repository, checksum),
+            *_raws(repository, checksum),
+            *_readable("staging", _stagings(repository)),
+            *_readable("store", _orphans(repository)),
+            *_readable("raw files", _strays(repository)),
+            *_readable("logs", _logs(repository)),
+        ]
+    )
 
 
 def clean(repository: Repository, findings: list[Finding]) -> list[Finding]:
@@ -106,18 +87,30 @@ def clean(repository: Repository, findings: list[Finding]) -> list[Finding]:
     return done
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of what cpflow stands on."""
-    import platform
-    from importlib.metadata import PackageNotFoundError, version
+def summary(repository: Repository) -> Finding:
+    """Say what was compared, where nothing is wrong."""
+    registry = repository.registry
+    products = sum(1 for ref in registry.datasets() if ref.stored)
+    return sound(
+        "products",
+        f"{products}, and {len(registry.raw_places())} raw files, as registered; nothing was left "
+        "behind",
+    )
 
-    found = {"python": platform.python_version(), "system": platform.platform()}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "missing"
-    return found
+
+def _readable(subject: str, found: Iterator[Finding]) -> Iterator[Finding]:
+    """Yield findings, and that the rest cannot be looked at, if a directory is not for this user.
+
+    A lock of a staging directory is a file that is opened for writing.
+    """
+    try:
+        yield from found
+    except (OSError, AccessError) as failure:
+        yield error(
+            subject,
+            f"cannot be looked at: {failure if isinstance(failure, OSError) else failure.message}",
+            "run this as a user who may build here",
+        )
 
 
 def _registry(repository: Repository) -> Iterator[Finding]:
@@ -157,11 +150,11 @@ def _products(repository: Repository, checksum: bool) -> Iterator[Finding]:
 def _product_problem(repository: Repository, ref: DatasetRef, checksum: bool) -> str | None:
     try:
         path = repository.store.absolute(ref.path)
-    except CpflowError as error:
-        return error.message
-    if not path.is_dir():
-        return f"{path} is missing"
-    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        if not path.is_dir():
+            return f"{path} is missing"
+        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    except (CpflowError, OSError) as failure:
+        return str(failure)
     if ref.size and size != ref.size:
         return f"{path} is damaged: it has {size} bytes, not {ref.size}"
     if checksum:
@@ -174,8 +167,8 @@ def _raws(repository: Repository, checksum: bool) -> Iterator[Finding]:
         try:
             path = repository.store.absolute(raw.path)
             problem = _raw_problem(path, raw.size, raw.checksum if checksum else None)
-        except (OSError, CpflowError) as error:
-            problem = str(error)
+        except (OSError, CpflowError) as failure:
+            problem = str(failure)
         if problem is not None:
             yield Finding(
                 Level.ERROR,
@@ -205,7 +198,7 @@ def _stagings(repository: Repository) -> Iterator[Finding]:
         yield Finding(
             Level.WARNING,
             "staging",
-            f"{what} was interrupted and left {staging.path}",
+            f"{what} was interrupted, or failed in part, and left {staging.path}",
             f"{resumable}--clean drops it",
             staging.path.relative_to(repository.root).as_posix(),
         )

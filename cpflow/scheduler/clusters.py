@@ -35,7 +35,7 @@ _CONNECT_TIMEOUT = 15
 
 
 @contextmanager
-def open_client(profile: Profile, memory: int | None) -> Iterator[Any]:
+def open_client(profile: Profile, memory: int | None, *, prepare: bool = True) -> Iterator[Any]:
     """Yield a client of what a profile describes, when the first worker is there.
 
     Parameters
@@ -44,6 +44,9 @@ def open_client(profile: Profile, memory: int | None) -> Iterator[Any]:
         Of any kind but threads.
     memory : int, optional
         Bytes of a worker, where the profile does not say.
+    prepare : bool
+        Hold workers to one thread for each task, which stays; not to be done when they are only
+        looked at.
 
     Raises
     ------
@@ -54,7 +57,8 @@ def open_client(profile: Profile, memory: int | None) -> Iterator[Any]:
     """
     with _OPEN[type(profile)](profile, memory) as client:
         _wait_for_a_worker(client, profile)
-        _prepare(client)
+        if prepare:
+            _prepare(client)
         yield client
 
 
