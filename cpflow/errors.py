@@ -7,6 +7,7 @@
     │   ├── ConfigurationError            an unknown or ill-typed configuration value
     │   ├── QueryError                    a data query that does not parse or resolve
     │   ├── InstrumentError               an instrument file that is not sound
+    │   ├── AccessError                   a file or database that the user may not use
     │   └── CollectionError               a registry operation that is not allowed
     │       ├── MissingCollectionError
     │       ├── CollectionTypeError
@@ -17,6 +18,8 @@
     │   ├── RawError                      a raw file: names file, exposure, detector
     │   └── ProductError                  a product that breaks its specification
     ├── BuildError                    4   some products could not be built
+    │   └── TaskError                     a task that ends its workers, or fails unexpectedly
+    ├── StorageError                  4   a file system takes no more
     ├── VerificationError             5
     ├── CalibrationLookupError        6   also a LookupError
     │   ├── MissingCalibrationError
@@ -118,6 +121,10 @@ class QueryError(UsageError):
 
 class InstrumentError(UsageError):
     """An instrument file that does not describe a camera."""
+
+
+class AccessError(UsageError):
+    """A file or database that the user may not read, or not write."""
 
 
 class CollectionError(UsageError):
@@ -222,6 +229,42 @@ class BuildError(CpflowError):
     def __str__(self) -> str:
         listed = "".join(f"\n- {cause}" for cause in self.causes)
         return super().__str__() + listed
+
+
+class TaskError(BuildError):
+    """A task that ended the workers that ran it, or failed in a way that nobody foresaw.
+
+    Parameters
+    ----------
+    message : str
+        What happened to it.
+    exposure, detector : int, optional
+        What it was at work on.
+    file : str, optional
+        Path of the raw file.
+    hint : str, optional
+        What to do about it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        exposure: int | None = None,
+        detector: int | None = None,
+        file: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.exposure = exposure
+        self.detector = detector
+        self.file = file
+
+
+class StorageError(CpflowError):
+    """A file system that is full, or over a quota; the run can be resumed."""
+
+    exit_code = 4
 
 
 class VerificationError(CpflowError):

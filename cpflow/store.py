@@ -12,26 +12,34 @@ plan, so that running the same plan again finds the bands that are done.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import os
 import shutil
 import socket
+import time
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
 from cpflow.errors import CpflowError, UsageError
+from cpflow.locks import hold, is_held
+from cpflow.permissions import check_writable, make_directory, permitted, share, share_tree
 
 PRODUCTS = "products"
 STAGING = ".staging"
 LOGS = "logs"
 EVENTS, RUN_LOG = "events.jsonl", "run.log"
+
+# Seconds: who only looks whether a directory is in use holds it for a moment; and a name is chosen
+# in far less.
+_A_MOMENT = 0.2
+_NAMING = 60.0
+# How often a directory is made again that another process found empty and removed.
+_ATTEMPTS = 20
 
 
 def product_file_name(
@@ -56,6 +64,14 @@ class Staging:
     """The hidden directory of one plan's run."""
 
     path: Path
+    attempt: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
+    """Products are put together in a place of this very run: tasks of an earlier attempt, whose
+    client was lost, may still be at work."""
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that is at it."""
+        return self.path / "lock"
 
     @property
     def facts_path(self) -> Path:
@@ -78,9 +94,19 @@ class Staging:
         """Directory of the finished bands of a product."""
         return self.path / "bands" / product
 
+    @property
+    def values(self) -> Path:
+        """Directory of the measurements and solutions that are done."""
+        return self.path / "values"
+
+    @property
+    def products(self) -> Path:
+        """Directory of the products of all attempts."""
+        return self.path / "products"
+
     def product(self, name: str) -> Path:
         """Where a product is put together."""
-        return self.path / "products" / name
+        return self.products / self.attempt / name
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,37 +174,87 @@ class Store:
         UsageError
             If another process is running the same plan.
         """
-        staging.path.mkdir(parents=True, exist_ok=True)
-        with (staging.path / "lock").open("a+") as handle:
+        try:
+            with ExitStack() as stack:
+                try:
+                    stack.enter_context(hold(staging.lock, seconds=_A_MOMENT))
+                except BlockingIOError as error:
+                    raise being_run("the same plan", staging.facts()) from error
+                yield
+        finally:
+            # NFS keeps a file that is open, as the lock of a directory that was discarded.
+            for gone in staging.path.parent.glob(f"{staging.path.name}.gone-*"):
+                shutil.rmtree(gone, ignore_errors=True)
+
+    @contextmanager
+    def naming(self) -> Iterator[None]:
+        """Let one process at a time choose the name of a run, and write it into its staging.
+
+        Raises
+        ------
+        UsageError
+            If another process does not come to an end with it.
+        """
+        path = self.root / STAGING / ".naming"
+        with ExitStack() as stack:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno not in (errno.EAGAIN, errno.EACCES):
-                    raise
-                facts = staging.facts()
+                stack.enter_context(hold(path, seconds=_NAMING))
+            except BlockingIOError as error:
                 raise UsageError(
-                    "the same plan is being run by another process "
-                    f"(pid {facts.get('pid')} on {facts.get('host')}, run {facts.get('run')})",
-                    hint="wait for it, or stop it and run this again to resume",
+                    f"another process has held {path} for {_NAMING:g} s",
+                    hint="one that stands still? `fuser -v` shows it",
                 ) from error
+            stack.callback(path.unlink, missing_ok=True)
             yield
+
+    def check_writable(self, runs: Iterable[str]) -> None:
+        """Refuse what could not be published, before it is built.
+
+        Raises
+        ------
+        AccessError
+            If the user may not build in this repository, or not these runs.
+        """
+        for place in (STAGING, *(f"{PRODUCTS}/{_quoted(run)}" for run in runs)):
+            check_writable(self.root / place)
 
     def publish(self, staged: Path, path: str) -> None:
         """Move a finished product into its place with one rename.
 
         What a crash left there without a registry entry is replaced.
+
+        Raises
+        ------
+        AccessError
+            If the user may not.
         """
         target = self.absolute(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        sync_tree(staged)
-        if target.exists():
-            shutil.rmtree(target)
-        staged.rename(target)
-        _sync_directory(target.parent)
+        with permitted():
+            share_tree(staged)
+            sync_tree(staged)
+            if target.exists():
+                shutil.rmtree(target)
+            for attempt in range(_ATTEMPTS):
+                make_directory(target.parent)
+                try:
+                    staged.rename(target)
+                    break
+                except FileNotFoundError:
+                    if attempt + 1 == _ATTEMPTS:
+                        raise
+            _sync_directory(target.parent)
 
     def discard(self, staging: Staging) -> None:
-        """Remove a staging directory."""
-        shutil.rmtree(staging.path, ignore_errors=True)
+        """Remove a staging directory: its name is free at once, also while it is locked."""
+        gone = staging.path.with_name(f"{staging.path.name}.gone-{uuid.uuid4().hex[:8]}")
+        try:
+            staging.path.rename(gone)
+        except OSError:
+            gone = staging.path
+        # First of all: nobody is to take it for a run that was interrupted.
+        with suppress(OSError):
+            Staging(gone).facts_path.unlink()
+        shutil.rmtree(gone, ignore_errors=True)
 
     def remove(self, path: str) -> None:
         """Remove a product: out of sight with one rename, then deleted.
@@ -191,16 +267,17 @@ class Store:
         if not target.exists():
             return
         doomed = self.staging(f"removed{uuid.uuid4().hex}")
-        doomed.path.mkdir(parents=True)
-        target.rename(doomed.path / target.name)
+        with permitted():
+            make_directory(doomed.path)
+            target.rename(doomed.path / target.name)
         self.discard(doomed)
         for parent in target.parents:
-            if parent == self.root / PRODUCTS or any(parent.iterdir()):
+            if parent == self.root / PRODUCTS:
                 break
             try:
                 parent.rmdir()
             except OSError:
-                # A run that is just being published.
+                # It holds others, perhaps of a run that is just being published.
                 break
 
     def product_paths(self) -> list[str]:
@@ -238,20 +315,16 @@ class Store:
         return [staging for staging, held in self._stagings() if held]
 
     def _stagings(self) -> list[tuple[Staging, bool]]:
-        base = self.root / STAGING
-        if not base.is_dir():
-            return []
-        found = []
-        for path in sorted(base.iterdir()):
-            if not path.is_dir():
-                continue
-            staging = Staging(path)
-            try:
-                with self.locked(staging):
-                    found.append((staging, False))
-            except UsageError:
-                found.append((staging, True))
-        return found
+        return [(staging, is_held(staging.lock)) for staging in self.stagings()]
+
+
+def being_run(what: str, facts: Mapping[str, Any]) -> UsageError:
+    """Return the refusal of what another process is at."""
+    return UsageError(
+        f"{what} is being run by another process "
+        f"(pid {facts.get('pid')} on {facts.get('host')}, run {facts.get('run')})",
+        hint="wait for it, or stop it and run this again to resume",
+    )
 
 
 def _lives(pid: int) -> bool:
@@ -266,13 +339,15 @@ def _lives(pid: int) -> bool:
 
 def write_text(path: Path, text: str) -> None:
     """Write a small file so that a reader sees the old one or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w") as handle:
-        handle.write(text)
-        handle.flush()
-        os.fsync(handle.fileno())
-    temporary.rename(path)
+    make_directory(path.parent)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}.tmp")
+    with permitted():
+        with temporary.open("w") as handle:
+            handle.write(text)
+            handle.flush()
+            os.fsync(handle.fileno())
+        share(temporary)
+        temporary.rename(path)
 
 
 def sync_tree(path: Path) -> None:

@@ -22,6 +22,33 @@ def real_data() -> Path:
     return path
 
 
+# The longest ones, so that two processes, each with one file at a time, end together.
+_LONG = (
+    "test_page.py",
+    "test_slurm.py",
+    "test_fault_matrix.py",
+    "test_notebooks.py",
+    "test_ptc.py",
+    "test_sound_images.py",
+    "test_concurrency.py",
+    "test_killed.py",
+    "test_registry_machine.py",
+    "test_full_size.py",
+    "test_image_truth.py",
+    "test_full_size_sky.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Slow tests come first, file by file, the longest file at the head."""
+    places = {name: place for place, name in enumerate(_LONG)}
+    items.sort(
+        key=lambda item: (
+            places.get(item.path.name, len(places)) if item.get_closest_marker("slow") else 99
+        )
+    )
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     """Where everything is there that tests need, as in CI, a skip is a failure."""

@@ -19,7 +19,14 @@ import click
     type=click.Choice(["warn", "require"]),
     help="Whether a product may be certified that is not verified; see `cpflow policy`.",
 )
-def command(repo: str, instrument: tuple[str, ...], db: str | None, policy: str | None) -> None:
+@click.option(
+    "--shared",
+    metavar="GROUP",
+    help="Unix group whose members build in it; also for a repository that exists.",
+)
+def command(
+    repo: str, instrument: tuple[str, ...], db: str | None, policy: str | None, shared: str | None
+) -> None:
     """Make a repository, or add an instrument to one that exists.
 
     The URL of a database is kept in REPO/cpflow.yaml as it is given: leave the password out and
@@ -27,6 +34,7 @@ def command(repo: str, instrument: tuple[str, ...], db: str | None, policy: str 
 
     \b
     cpflow init repo --instrument latiss
+    cpflow init repo --instrument latiss --shared calib
     cpflow init repo --instrument latiss --db postgresql+psycopg://me@host/cpflow
     """
     from cpflow.io.instrument import load_instrument
@@ -36,5 +44,7 @@ def command(repo: str, instrument: tuple[str, ...], db: str | None, policy: str 
     with Repository.create(repo, db=db, policy=policy) as repository:
         for item in loaded:
             repository.register_instrument(item)
+        if shared is not None:
+            repository.share(shared)
         names = ", ".join(repository.registry.instruments()) or "no instrument yet"
         click.echo(f"{repository.root}: {names}")

@@ -6,14 +6,12 @@ that is run again finds what is done, does what is missing, and changes nothing 
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import logging
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, time, timedelta
 from pathlib import Path
@@ -30,6 +28,8 @@ from cpflow.errors import (
     UsageError,
 )
 from cpflow.graph import verifying_graph
+from cpflow.locks import hold
+from cpflow.permissions import make_directory
 from cpflow.plan import Plan
 from cpflow.registry import DatasetRef
 from cpflow.report.verification import verification_report
@@ -159,20 +159,16 @@ def locked(directory: Path) -> Iterator[None]:
     UsageError
         If another process holds it.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / "lock").open("a+") as handle:
+    path = directory / "lock"
+    with ExitStack() as stack:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EACCES):
-                raise
-            handle.seek(0)
+            handle = stack.enter_context(hold(path, seconds=0))
+        except BlockingIOError as error:
             raise UsageError(
-                f"another process is at a night of this repository: {handle.read().strip()}",
+                f"another process is at a night of this repository: {path.read_text().strip()}",
                 hint="wait for it; it does the same",
             ) from error
-        handle.seek(0)
-        handle.truncate()
+        handle.truncate(0)
         handle.write(f"pid {os.getpid()} on {socket.gethostname()}")
         handle.flush()
         yield
@@ -303,7 +299,7 @@ class _Night:
             outcome.unusual += [f"{label}: {note}" for note in notes]
             add_to_history(history, [record])
         page = self.directory / f"{kind}-{step.product}.html"
-        page.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(page.parent)
         outcome.reports += [str(path) for path in report.save(page)]
         return verdict
 

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, field_validator
 from cpflow.errors import ConfigurationError
 from cpflow.options import Options
 from cpflow.products import VERIFIED, product_name
+from cpflow.registry.where import parse
 from cpflow.share import share_directory
 
 
@@ -39,6 +40,13 @@ class Step(Options):
         if product not in VERIFIED:
             raise ValueError(f"a {product} is not verified, so a night cannot decide about it")
         return product
+
+    @field_validator("where")
+    @classmethod
+    def _a_query(cls, text: str) -> str:
+        if parse(text).tree is None:
+            raise ValueError("it is empty: say which exposures, as observation_type='bias'")
+        return text
 
 
 class Acceptance(Options):
@@ -111,6 +119,17 @@ def load_daily(name: str) -> DailyOptions:
             hint=f"copy a shipped one ({names}) and name the copy with --config",
         )
     try:
-        return DailyOptions.model_validate(yaml.safe_load(path.read_text()) or {})
-    except (yaml.YAMLError, ValidationError) as error:
-        raise ConfigurationError(f"{path}: {error}") from error
+        return DailyOptions.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, item['loc'])) or 'all of it'}: {item['msg'].lower()}"
+            for item in error.errors()
+        )
+        raise ConfigurationError(
+            f"{path}: {problems}", hint=f"compare it with {directory / 'latiss.yaml'}"
+        ) from error
+    except (UnicodeError, yaml.YAMLError) as error:
+        raise ConfigurationError(
+            f"{path} is not YAML: {' '.join(str(error).split())}",
+            hint=f"compare it with {directory / 'latiss.yaml'}",
+        ) from error

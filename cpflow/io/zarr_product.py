@@ -86,9 +86,13 @@ def open_product(path: Path) -> xr.Dataset:
     """
     import xarray as xr
 
+    from cpflow.io.zarr_files import ProductFiles
+
     try:
         # Version 2 may name a codec that runs what it reads, pickle.
-        dataset: xr.Dataset = xr.open_zarr(path, consolidated=False, chunks={}, zarr_format=3)
+        dataset: xr.Dataset = xr.open_zarr(
+            ProductFiles(path), consolidated=False, chunks={}, zarr_format=3
+        )
         return dataset
     except (OSError, ValueError, KeyError) as error:
         raise ProductError(

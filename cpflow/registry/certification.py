@@ -71,7 +71,10 @@ def calibration_type(connection: Connection, name: str) -> tuple[int, DatasetTyp
     """
     type_id, kind = type_row(connection, name)
     if not kind.is_calibration:
-        raise UsageError(f"{name} is not a calibration type and cannot be certified")
+        hint = None
+        if name.endswith("_verification"):
+            hint = f"certify what was verified, the {name.removesuffix('_verification')}"
+        raise UsageError(f"{name} is not a calibration type and cannot be certified", hint=hint)
     return type_id, kind
 
 

@@ -166,7 +166,10 @@ def change(
     else:
         new = [child for child in old if child not in given]
     if row.id in reach(connection, given).rows and mode is not ChainMode.REMOVE:
-        raise CollectionCycleError(f"{parent} would contain itself")
+        raise CollectionCycleError(
+            f"{parent} would contain itself",
+            hint=f"`cpflow collections REPO --chains inverse-tree {parent}` shows what holds it",
+        )
     set_children(connection, row.id, new)
     return [child.name for child in children_of(connection, row.id)]
 
@@ -175,7 +178,10 @@ def _given(
     connection: Connection, names: Sequence[str], mode: ChainMode, flatten: bool
 ) -> list[int]:
     if not names:
-        raise UsageError(f"{mode.value} needs at least one child")
+        raise UsageError(
+            f"{mode.value} needs at least one child",
+            hint="name collections after the chain; `cpflow collections REPO` lists them",
+        )
     for name in names:
         if is_pattern(name):
             raise CollectionError(
@@ -198,9 +204,15 @@ def _pop(connection: Connection, parent: str, positions: Sequence[str]) -> list[
         try:
             position = int(text)
         except ValueError:
-            raise UsageError(f"pop takes positions, not {text!r}") from None
+            raise UsageError(
+                f"pop takes positions, not {text!r}",
+                hint=f"0 is the first; --mode remove takes {text!r} out by name",
+            ) from None
         if not -len(old) <= position < len(old):
-            raise UsageError(f"{parent} has {len(old)} children and none at position {position}")
+            raise UsageError(
+                f"{parent} has {len(old)} children and none at position {position}",
+                hint=f"positions are 0 to {len(old) - 1}" if old else "it is empty already",
+            )
         out.add(position % len(old))
     kept = [child for i, child in enumerate(old) if i not in out]
     set_children(connection, row.id, [child.id for child in kept])

@@ -111,7 +111,7 @@ def ensure(
         table.c.name == name
     )
     row = connection.execute(query).first()
-    made = row is None
+    made = False
     if row is None:
         check_collection_name(name)
         if type is CollectionType.RUN and state is None:
@@ -124,11 +124,13 @@ def ensure(
             "state": None if state is None else state.value,
             "facts": None if facts is None else dict(facts),
         }
-        insert_new(connection, table, [values])
+        # Another process may have made it since.
+        made = insert_new(connection, table, [values]) > 0
         row = connection.execute(query).one()
     if row.type != type.value:
         raise CollectionTypeError(
-            f"{name} exists as a {row.type} collection and cannot be {type} as well"
+            f"{name} exists as a {row.type} collection and cannot be {type} as well",
+            hint="name another collection, or a new one",
         )
     return as_row(row), made
 

@@ -144,12 +144,13 @@ def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str,
     if connection.dialect.name == "postgresql":
         from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 
-        result = connection.execute(postgresql_insert(table).on_conflict_do_nothing(), list(rows))
-    else:
-        from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+        # Of rows that go in together the driver does not say how many there were.
+        key = next(iter(table.primary_key))
+        added = postgresql_insert(table).on_conflict_do_nothing().returning(key)
+        return len(connection.execute(added, list(rows)).all())
+    from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-        result = connection.execute(sqlite_insert(table).on_conflict_do_nothing(), list(rows))
-    return result.rowcount
+    return connection.execute(sqlite_insert(table).on_conflict_do_nothing(), list(rows)).rowcount
 
 
 def is_one_of(connection: Connection, column: Any, values: Collection[Any]) -> ColumnElement[bool]:

@@ -128,7 +128,9 @@ def row_ids(connection: Connection, uuids: Iterable[str]) -> dict[str, int]:
     found = {row.uuid: row.id for row in rows}
     for one in wanted:
         if one not in found:
-            raise NoDataError(f"there is no dataset {one}")
+            raise NoDataError(
+                f"there is no dataset {one}", hint="`cpflow datasets REPO --format csv` lists ids"
+            )
     return {one: found[one] for one in wanted}
 
 
@@ -210,7 +212,9 @@ def _uuid(text: str) -> str:
     try:
         return str(uuid.UUID(text))
     except ValueError:
-        raise UsageError(f"{text[:60]!r} is not a UUID") from None
+        raise UsageError(
+            f"{text[:60]!r} is not a UUID", hint="`cpflow datasets REPO --format csv` lists ids"
+        ) from None
 
 
 def _check_free(

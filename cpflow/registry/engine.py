@@ -11,9 +11,13 @@ from sqlalchemy import Connection, Engine, create_engine, event, exc
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from cpflow.errors import ConflictError, CpflowError, UsageError
+from cpflow.errors import AccessError, ConflictError, CpflowError, StorageError, UsageError
+from cpflow.permissions import owned
 
 _DIALECTS = ("sqlite", "postgresql")
+# What PostgreSQL says of a role that lacks a privilege, and of a server that only reads.
+_NO_PRIVILEGE, _READ_ONLY = "42501", "25006"
+_DEADLOCK = "40P01"
 
 
 def as_url(url_or_path: str | Path) -> URL:
@@ -95,13 +99,38 @@ def translated(url: URL, timeout: float) -> Iterator[None]:
         raise ConflictError(f"the registry refused the change: {error.orig}") from error
     except exc.OperationalError as error:
         reason = str(error.orig).strip()
+        if getattr(error.orig, "sqlstate", None) == _DEADLOCK:
+            raise CpflowError(
+                f"two processes waited for each other in the registry {where}; nothing was changed",
+                hint="give the same command again",
+            ) from error
         if "locked" in reason or "lock timeout" in reason:
             raise CpflowError(
                 f"the registry {where} was locked for {timeout:g} s",
                 hint="another process is writing, or the file lies on a network file system",
             ) from error
+        if "is full" in reason or "disk I/O error" in reason or "No space left" in reason:
+            raise StorageError(
+                f"the registry {where} cannot be used: {reason}",
+                hint="see whether its disk is full, make some room, and run the same command again",
+            ) from error
+        if "readonly database" in reason or "unable to open database file" in reason:
+            raise AccessError(
+                f"the registry {where} cannot be used: {reason}{owned(Path(url.database or ''))}",
+                hint="who only reads it has to write beside it, too. `cpflow init REPO --shared "
+                "GROUP` gives it to a group; PostgreSQL lets others read",
+            ) from error
         raise CpflowError(f"the registry {where} cannot be used: {reason}") from error
     except exc.DatabaseError as error:
+        state = getattr(error.orig, "sqlstate", None)
+        if state in (_NO_PRIVILEGE, _READ_ONLY):
+            raise AccessError(
+                f"the registry {where} refuses: {str(error.orig).splitlines()[0]}",
+                hint="the server only reads: name the one that writes"
+                if state == _READ_ONLY
+                else "a role needs what the owner of the tables may: GRANT owner TO role; see "
+                "configs/clusters/README.md",
+            ) from error
         if "not a database" in str(error.orig) or "malformed" in str(error.orig):
             raise CpflowError(f"{where} is not a sound registry: {error.orig}") from error
         raise

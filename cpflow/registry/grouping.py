@@ -122,7 +122,8 @@ def _remove_groupings(connection: Connection, rows: Sequence[Row], *, unlink: bo
         listed = "; ".join(f"{name} is in {', '.join(sorted(p))}" for name, p in held.items())
         raise CollectionError(
             f"chains still refer to what would be removed: {listed}",
-            hint="take it out with 'cpflow chain --mode remove', or use --remove-from-parents",
+            hint="take it out with 'cpflow chain REPO CHAIN NAME --mode remove', or use "
+            "--remove-from-parents",
         )
     ids = [row.id for row in rows]
     unlink_from_chains(connection, ids)

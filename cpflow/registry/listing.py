@@ -134,7 +134,10 @@ class Listing(RegistryPart):
             conditions = [is_one_of(connection, schema.dataset.c.type_id, ids)]
             path = None if collections is None else _path(connection, collections, find_first)
             if path is None and find_first:
-                raise CollectionError("find-first needs collections, in order of search")
+                raise CollectionError(
+                    "find-first needs collections, in order of search",
+                    hint="--collections FIRST,SECOND",
+                )
             inside: dict[int, set[int]] = {}
             if path is not None:
                 inside = members(connection, path)

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, update
 from cpflow.registry import schema
 from cpflow.registry.chains import ChainMode, change
 from cpflow.registry.collections import ensure
+from cpflow.registry.database import lock_chains
 from cpflow.registry.datasets import add, add_lineages
 from cpflow.registry.output_chain import chain_of_run
 from cpflow.registry.part import RegistryPart
@@ -71,6 +72,9 @@ class Publication(RegistryPart):
         runs = {**(behind or {}), run: refs}
         added: list[DatasetRef] = []
         with self._db.write() as connection:
+            if chain is not None:
+                # Before any run: whoever removes runs takes the locks in this order.
+                lock_chains(connection)
             for name, datasets in runs.items():
                 row, _ = ensure(connection, name, CollectionType.RUN)
                 _set_state(connection, row.id, RunState(state), facts)

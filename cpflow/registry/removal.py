@@ -153,7 +153,9 @@ def _runs(connection: Connection, patterns: str | Sequence[str]) -> list[Row]:
     others = [row.name for row in rows if row.type is not CollectionType.RUN and row.name in given]
     if others:
         raise CollectionError(
-            f"not a RUN: {', '.join(others)}", hint="'cpflow remove-collections' removes groupings"
+            f"not a RUN: {', '.join(others)}",
+            hint="'cpflow remove-collection' removes groupings; runs of a chain are named "
+            f"'{others[0]}/*', in quotes",
         )
     runs = [row for row in rows if row.type is CollectionType.RUN]
     if not runs:
@@ -235,7 +237,7 @@ def check_allowed(plan: Removal, *, force: bool, unlink: bool) -> None:
         listed = "; ".join(f"{run} is in {', '.join(p)}" for run, p in plan.parents.items())
         raise CollectionError(
             f"chains still refer to what would be removed: {listed}",
-            hint="take it out with 'cpflow chain --mode remove', or use --unlink",
+            hint="take it out with 'cpflow chain REPO CHAIN RUN --mode remove', or use --unlink",
         )
     if plan.certifications or plan.tags:
         lost = [*plan.certifications, *plan.tags]

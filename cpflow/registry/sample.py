@@ -75,4 +75,7 @@ def _value(exposure: Exposure, per: str) -> object:
         return getattr(exposure, per)
     if per in exposure.extra:
         return exposure.extra[per]
-    raise UsageError(f"an exposure has no field {per!r}", hint=nearest(per, sorted(fields)))
+    raise UsageError(
+        f"an exposure has no field {per!r}",
+        hint=nearest(per, sorted(fields)) or f"fields: {', '.join(sorted(fields))}",
+    )

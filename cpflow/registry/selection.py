@@ -197,7 +197,9 @@ class Selection(RegistryPart):
             names = ", ".join(sorted(row.instrument_name for row in rows))
             raise NoDataError(f"exposure {id} exists for {names}", hint="name the instrument")
         place = f" of {instrument}" if instrument else ""
-        raise NoDataError(f"there is no exposure {id}{place}")
+        raise NoDataError(
+            f"there is no exposure {id}{place}", hint="`cpflow records REPO exposure` lists them"
+        )
 
     def select(
         self,

@@ -35,9 +35,10 @@ def associate(connection: Connection, row: Row, uuids: Sequence[str]) -> None:
         place = (one.type_id, one.data_key)
         if held.setdefault(place, one.id) != one.id:
             raise ConflictError(
-                f"{row.name} holds another dataset of the type and data id ({one.data_key}) "
-                f"of {one.uuid}",
-                hint="disassociate that one first",
+                f"{row.name} holds another dataset of the type and data id "
+                f"({', '.join(filter(None, one.data_key.split('|')))}) of {one.uuid}",
+                hint="take that out first: cpflow associate REPO TAG --datasets TYPE --remove; or "
+                "put in one run at a time: --collections RUN, or --find-first",
             )
         new.append(
             {

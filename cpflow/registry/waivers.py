@@ -100,7 +100,10 @@ class Waivers(RegistryPart):
         if candidate is not None and not _CHECKSUM.fullmatch(candidate):
             raise UsageError(f"{candidate[:40]!r} is not a checksum")
         if expires is not None and expires <= made:
-            raise UsageError(f"the waiver would have expired already, at {isoformat(expires)} TAI")
+            raise UsageError(
+                f"the waiver would have expired already, at {isoformat(expires)} TAI",
+                hint="give --until a date to come, or leave it out",
+            )
         with self._db.write() as connection:
             row = instrument_id(connection, instrument)
             # One at a time, so that two cannot document the same at once.

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cpflow.errors import ConflictError, NoDataError, UsageError
+from cpflow.permissions import make_directory
 from cpflow.registry import Certification, CollectionType, DataId, DatasetRef
 from cpflow.registry.names import check_collection_name
 from cpflow.repo.repository import Repository
@@ -118,7 +119,7 @@ def write_curated(
         runs = sorted({f"{_base(target)}/{file.stamp}Z" for file in files})
         staging.write_facts({"run": f"curated calibrations for {target}", "runs": runs})
         _write(repository, staging, name, products, report)
-    store.discard(staging)
+        store.discard(staging)
     chain = f"{name}/calib"
     if collection is None and chain not in repository.registry.collection_names():
         repository.registry.change_chain(chain, [target])
@@ -129,7 +130,10 @@ def write_curated(
 def curated_files(repository: Repository, directory: Path, name: str) -> Iterator[CuratedFile]:
     """Yield the files of an instrument, with the time over which each holds."""
     if not directory.is_dir():
-        raise NoDataError(f"{directory} is not a directory")
+        raise NoDataError(
+            f"{directory} is not a directory",
+            hint=f"name the directory that holds {name.lower()}/defects/DETECTOR/*.ecsv",
+        )
     below = _child(directory, name) or directory
     detectors = {record.name.lower(): record.id for record in repository.registry.detectors(name)}
     for product in PRODUCTS:
@@ -295,7 +299,7 @@ def _stage(path: Path, product: xr.Dataset, ref: DatasetRef) -> DatasetRef:
     from cpflow.io.zarr_product import provenance_attributes, write_product
 
     shutil.rmtree(path, ignore_errors=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(path.parent)
     write_product(path, product.assign_attrs(provenance_attributes(ref.provenance)))
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     return replace(ref, size=size)

@@ -39,6 +39,10 @@ def export_product(repository: Repository, ref: DatasetRef, path: Path) -> None:
 
         export_tables(repository, ref, path)
     else:
+        if path.suffix in (".ecsv", ".csv", ".txt", ".png", ".html"):
+            raise UsageError(
+                f"{ref.type} is written as FITS, not as {path.suffix}", hint="name the file .fits"
+            )
         export_fits(repository, ref, path)
 
 
@@ -80,7 +84,10 @@ def export_fits(repository: Repository, ref: DatasetRef, path: Path) -> None:
     """
     product = repository.open_dataset(ref)
     if "image" not in product:
-        raise UsageError(f"{ref.type} is not an image and has no FITS layout yet")
+        raise UsageError(
+            f"{ref.type} is not an image and has no FITS layout yet",
+            hint="`cpflow report REPO RUN` shows it",
+        )
     loaded = product.compute()
     write_image_fits(
         path,

@@ -12,11 +12,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from cpflow.errors import CpflowError, NoDataError, RawError
+from cpflow.errors import CollectionTypeError, CpflowError, NoDataError, RawError
 from cpflow.exposure import Exposure, RawFile
 from cpflow.io.checksum import file_checksum
 from cpflow.io.instrument import Instrument, geometry_of
 from cpflow.io.raw import ScannedRaw, scan_raw
+from cpflow.permissions import make_directory, share
+from cpflow.registry import CollectionType
+from cpflow.registry.names import check_collection_name
 from cpflow.repo.repository import Repository
 
 logger = logging.getLogger(__name__)
@@ -64,12 +67,18 @@ def raw_files(paths: Iterable[str | Path]) -> list[Path]:
                 p for p in path.rglob("*") if p.is_file() and p.name.lower().endswith(SUFFIXES)
             )
             if not inside:
-                raise NoDataError(f"{path} holds no FITS files ({', '.join(SUFFIXES)})")
+                raise NoDataError(
+                    f"{path} holds no FITS files ({', '.join(SUFFIXES)})",
+                    hint="name the directory that does; files of other names are named one by one",
+                )
             found += inside
         elif path.exists():
             found.append(path)
         else:
-            raise NoDataError(f"{path} does not exist")
+            raise NoDataError(
+                f"{path} does not exist",
+                hint="is it spelled right? a pattern that fits nothing reaches cpflow as it is",
+            )
     return list(dict.fromkeys(path.resolve() for path in found))
 
 
@@ -123,7 +132,8 @@ def ingest(
     """
     files = raw_files(paths)
     found = repository.instrument(instrument)
-    run = output_run or f"{found.name}/raw/all"
+    run = f"{found.name}/raw/all" if output_run is None else output_run
+    _check_run(repository, run)
     report = IngestReport()
     scanned: dict[int, list[tuple[Path, ScannedRaw]]] = defaultdict(list)
     for done, (path, result) in enumerate(_scan_all(files, found, threads), start=1):
@@ -139,6 +149,19 @@ def ingest(
     for exposure in sorted(scanned):
         _add(repository, found, run, scanned[exposure], transfer, update_records, fail_fast, report)
     return report
+
+
+def _check_run(repository: Repository, name: str) -> None:
+    """Refuse a collection that cannot take raw frames, once, not for each of them."""
+    registry = repository.registry
+    if check_collection_name(name) not in registry.collection_names():
+        return
+    kind = registry.collection(name).type
+    if kind is not CollectionType.RUN:
+        raise CollectionTypeError(
+            f"{name} is a {kind} collection, and raw frames go into a RUN",
+            hint="name another with --output-run, or leave that out",
+        )
 
 
 def _scan_all(
@@ -246,10 +269,11 @@ def _transferred(
                 hint="rename one of them, or ingest with --transfer direct",
             )
         return stored
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(target.parent)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     if transfer == "copy":
         shutil.copyfile(path, temporary)
+        share(temporary)
     else:
         try:
             os.link(path, temporary)

@@ -45,10 +45,13 @@ def remove_runs(
         If certifications or tags would be lost, and `force` is not given.
     CollectionError
         If a chain holds a run, and neither `unlink` nor `force` is given.
+    AccessError
+        If the user may not remove their files.
     """
     registry = repository.registry
     if dry_run:
         return registry.plan_run_removal(patterns)
+    repository.store.check_writable(registry.plan_run_removal(patterns).runs)
     removed = registry.remove_runs(patterns, force=force, unlink=unlink)
     for path in removed.paths:
         try:
@@ -60,4 +63,12 @@ def remove_runs(
             repository.store.remove_logs(run)
         except OSError as error:
             logger.warning("the logs of %s could not be deleted: %s", run, error)
+    _drop_parts(repository, removed.runs)
     return removed
+
+
+def _drop_parts(repository: Repository, runs: Sequence[str]) -> None:
+    """Remove what failed or interrupted runs have kept for another attempt."""
+    for staging in repository.store.leftovers():
+        if staging.facts().get("run") in runs:
+            repository.store.discard(staging)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,6 +12,7 @@ from cpflow.camera import Camera, Detector
 from cpflow.errors import NoDataError, UsageError
 from cpflow.exposure import Exposure, RawFile
 from cpflow.io.instrument import Instrument, detector_from_geometry, load_instrument
+from cpflow.permissions import denied, make_directory, share
 from cpflow.products import DIMENSIONS, is_calibration
 from cpflow.registry import DataId, DatasetRef, DatasetType, Registry
 from cpflow.repo.exposures import Exposures
@@ -37,18 +39,53 @@ def read_config(root: Path) -> dict[str, Any]:
     ------
     UsageError
         If it holds none.
+    AccessError
+        If the user may not read it.
     """
     import yaml
 
     try:
-        config: dict[str, Any] = yaml.safe_load((root / CONFIG).read_text())
+        text = (root / CONFIG).read_text(encoding="utf-8")
+    except PermissionError as error:
+        raise denied(error) from error
     except (OSError, ValueError) as error:
-        shown = str(root) if len(str(root)) <= 200 else f"{str(root)[:197]}..."
+        raise _no_repository(root) from error
+    try:
+        config = yaml.safe_load(text)
+    except yaml.YAMLError:
+        config = None
+    if not isinstance(config, dict):
         raise UsageError(
-            f"{shown} is not a cpflow repository",
-            hint="make one: cpflow init REPO --instrument NAME",
-        ) from error
+            f"{root / CONFIG} is damaged: it is not a mapping of keys to values",
+            hint="put it back from a backup; without a database of your own it holds two lines: "
+            "`registry: null` and `version: 1`",
+        )
     return config
+
+
+def _no_repository(root: Path) -> UsageError:
+    """Say that a directory holds no repository, and which one does perhaps."""
+    shown = str(root) if len(str(root)) <= 200 else f"{str(root)[:197]}..."
+    hint = "make one: cpflow init REPO --instrument NAME"
+    with suppress(OSError, ValueError):
+        near = [root / "repo", *root.absolute().parents]
+        held = next((one for one in near if (one / CONFIG).is_file()), None)
+        if held is not None:
+            hint = f"{held} is one"
+        elif not root.exists():
+            hint = f"there is no {shown}; REPO comes first of the arguments; {hint}"
+    return UsageError(f"{shown} is not a cpflow repository", hint=hint)
+
+
+def registry_url(root: Path) -> str:
+    """Return where the registry of the repository in a directory is: a URL, or a file.
+
+    Raises
+    ------
+    UsageError
+        If it holds no repository.
+    """
+    return read_config(root).get("registry") or str(root.resolve() / _SQLITE)
 
 
 class Repository:
@@ -75,6 +112,7 @@ class Repository:
         *,
         db: str | None = None,
         policy: str | None = None,
+        shared: str | None = None,
     ) -> Repository:
         """Make a repository, or add an instrument to one that exists.
 
@@ -87,6 +125,8 @@ class Repository:
             URL of a database; by default SQLite inside the repository.
         policy : {'warn', 'require'}, optional
             Whether a product that is not verified may be certified; warn, if it is left out.
+        shared : str, optional
+            Group whose members build in it; see `share`.
 
         Raises
         ------
@@ -102,13 +142,17 @@ class Repository:
             check_policy(policy)
         path = Path(root)
         if not (path / CONFIG).exists():
-            if path.exists() and any(path.iterdir()):
+            if path.exists() and (not path.is_dir() or any(path.iterdir())):
                 raise UsageError(
-                    f"{root} is not empty and not a cpflow repository",
+                    f"{root} is {'not empty' if path.is_dir() else 'a file'} and not a cpflow "
+                    "repository",
                     hint="name a new directory",
                 )
-            path.mkdir(parents=True, exist_ok=True)
+            make_directory(path)
             registry = Registry.create(db or str(path.resolve() / _SQLITE))
+            if db is None:
+                # SQLite does not ask the umask.
+                share(path / _SQLITE)
             for name, dimensions in DIMENSIONS.items():
                 registry.register_dataset_type(DatasetType(name, dimensions, is_calibration(name)))
             registry.close()
@@ -116,11 +160,16 @@ class Repository:
             write_text(path / CONFIG, yaml.safe_dump({"version": 1, "registry": db}))
         repository = cls(path)
         if db is not None and repository.config.get("registry") != db:
-            raise UsageError(f"{root} exists with another database")
+            raise UsageError(
+                f"{root} exists with another database",
+                hint="leave --db out, or name a new directory",
+            )
         if policy is not None:
             repository.set_policy(policy)
         if loaded is not None:
             repository.register_instrument(loaded)
+        if shared is not None:
+            repository.share(shared)
         return repository
 
     @classmethod
@@ -133,7 +182,7 @@ class Repository:
             The version of the registry's schema before and after.
         """
         path = Path(root).resolve()
-        url = read_config(path).get("registry") or str(path / _SQLITE)
+        url = registry_url(path)
         before, after = Registry.upgrade(url)
         with Registry.open(url) as registry:
             for name, dimensions in DIMENSIONS.items():
@@ -152,6 +201,48 @@ class Repository:
         config = {**read_config(self.root), POLICY: check_policy(name)}
         write_text(self.root / CONFIG, yaml.safe_dump(config))
         self.config = config
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether the registry is a file in the repository."""
+        return not self.config.get("registry")
+
+    def share(self, group: str) -> None:
+        """Let a group of users build in it: what is there, and what any of them makes later.
+
+        Parameters
+        ----------
+        group : str
+            Name or number of a Unix group. Roles of a database are another matter.
+
+        Raises
+        ------
+        UsageError
+            If there is no such group.
+        AccessError
+            If the user may not: only the owner can, who must be in it.
+        """
+        from cpflow.repo.sharing import share_with
+
+        left = share_with(self.root, group, sqlite=self.is_sqlite)
+        if left:
+            logger.warning(
+                "%d files and directories belong to others, who have to share them, the first is "
+                "%s; their owners run the same command, or root does",
+                len(left),
+                left[0],
+            )
+
+    def check_writable(self, runs: Sequence[str] = ()) -> None:
+        """Refuse a repository that the user may only read, before anything is computed.
+
+        Raises
+        ------
+        AccessError
+            If files, or the registry, may not be written.
+        """
+        self.store.check_writable(runs)
+        self.registry.check_writable()
 
     def close(self) -> None:
         """Give back database connections."""

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from cpflow.errors import CollectionError, ConflictError, NoDataError, ProductError, UsageError
+from cpflow.permissions import make_directory
 from cpflow.registry import DataId, Imported
 from cpflow.registry.names import check_collection_name
 from cpflow.repo.content import content_problem
@@ -135,7 +136,7 @@ def import_collections(repository: Repository, directory: str | Path) -> Importe
             for path in placed:
                 store.remove(path)
             raise
-    store.discard(staging)
+        store.discard(staging)
     for name in result.kept_chains:
         logger.warning("chain %s exists here with other children and was left as it is", name)
     return result
@@ -160,7 +161,11 @@ def read_records(directory: Path) -> dict[str, Any]:
             hint="`cpflow export-collections` writes one",
         ) from None
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read: {error}") from error
+        said = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(
+            f"{path} cannot be read: {said}",
+            hint="name the directory that `cpflow export-collections` made",
+        ) from error
     try:
         for one in records["collections"]:
             check_collection_name(one["name"])
@@ -209,7 +214,7 @@ def _copy_product(source: Path, target: Path) -> None:
     for path in source.rglob("*"):
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             raise ProductError(f"{path} is neither a file nor a directory")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(target.parent)
     shutil.copytree(source, target)
 
 

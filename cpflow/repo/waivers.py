@@ -179,7 +179,9 @@ def _check_scope(
         registry.exposure(exposure, instrument=instrument)
     if physical_filter is not None:
         if "physical_filter" not in VERIFIED[product]:
-            raise UsageError(f"a {product} has no filter, so a waiver of it has none")
+            raise UsageError(
+                f"a {product} has no filter, so a waiver of it has none", hint="leave --filter out"
+            )
         filters = [record.name for record in registry.physical_filters(instrument)]
         if physical_filter not in filters:
             raise UsageError(

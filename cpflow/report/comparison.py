@@ -173,12 +173,14 @@ class Comparison:
         if self.new.type in _RELATIVE:
             spread = spread / np.square(old["image"].values)
         error = np.sqrt(shrink(np.where(masked, np.nan, spread), 256)[0]) / factor
+        with np.errstate(divide="ignore", invalid="ignore"):
+            deviations = small / error
         figure = Figure(figsize=(11, 4.6), layout="constrained")
         figure.suptitle(f"{self.new.type}: {self.new.run} less {self.old.run}")
         left, right = figure.subplots(1, 2)
         for axis, image, title in (
             (left, small, f"difference, means of {factor} x {factor}"),
-            (right, small / error, "in standard deviations"),
+            (right, deviations, "in standard deviations"),
         ):
             width = float(np.nanpercentile(np.abs(image), 99)) or 1.0
             drawn = axis.imshow(

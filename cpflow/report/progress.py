@@ -141,7 +141,7 @@ class BarProgress:
             self._rows[event.product] = self.bar.add_task(event.product, total=event.total)
         elif event.kind == "progress" and event.product in self._rows:
             self.bar.update(self._rows[event.product], completed=event.done)
-        elif event.kind in ("finished", "failed", "blocked"):
+        elif event.kind in ("kept", "finished", "failed", "blocked"):
             if event.product in self._rows:
                 self.bar.remove_task(self._rows.pop(event.product))
             # A solution over detectors is no product.

@@ -73,7 +73,7 @@ class ProgressWidget:
             if self.clock() - self._drawn.get(name, -self.interval) >= self.interval:
                 self._drawn[name] = self.clock()
                 self._rows[name].value = event.done
-        elif event.kind in ("finished", "failed", "blocked"):
+        elif event.kind in ("kept", "finished", "failed", "blocked"):
             row = self._rows.pop(name, None)
             if row is not None:
                 self.bars.children = tuple(one for one in self.bars.children if one is not row)

@@ -11,7 +11,7 @@ import io
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cpflow.errors import ProductError
+from cpflow.permissions import make_directory, permitted, share
 from cpflow.store import write_text
 
 
@@ -34,11 +35,14 @@ class BandRecord:
 
 
 def write_band(
-    directory: str, name: str, variables: Sequence[str], *arrays: npt.NDArray[Any]
+    directory: str, name: str, variables: Sequence[str], *arrays: npt.NDArray[Any] | Written
 ) -> BandRecord:
     """Write the arrays of a band, then its record."""
+    for array in arrays:
+        if isinstance(array, Written):
+            return array.record
     target = Path(directory)
-    target.mkdir(parents=True, exist_ok=True)
+    make_directory(target)
     buffer = io.BytesIO()
     named: dict[str, Any] = dict(zip(variables, arrays, strict=True))
     np.savez(buffer, allow_pickle=False, **named)
@@ -46,16 +50,38 @@ def write_band(
     record = BandRecord(name, hashlib.sha256(content).hexdigest(), len(content), time.time())
     # Two workers may compute one band after a lost connection; both write the same bytes.
     temporary = target / f".{name}.{os.getpid()}.{time.monotonic_ns()}.tmp"
-    with temporary.open("wb") as handle:
-        handle.write(content)
-        handle.flush()
-        os.fsync(handle.fileno())
-    temporary.rename(target / f"{name}.npz")
+    with permitted():
+        with temporary.open("wb") as handle:
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
+        share(temporary)
+        temporary.rename(target / f"{name}.npz")
     write_text(
         target / f"{name}.json",
         json.dumps({"checksum": record.checksum, "size": record.size, "finished": record.finished}),
     )
     return record
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Stands for the arrays of a band that is written already."""
+
+    record: BandRecord
+
+    def __getitem__(self, number: int) -> Written:
+        """Stand for one of the arrays."""
+        return self
+
+
+def unless_written(directory: str, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function that computes a band, unless that is finished.
+
+    When a worker dies, Dask has all that it held computed again: what it had written is not.
+    """
+    record = finished_band(Path(directory), name)
+    return function(*arguments) if record is None else Written(record)
 
 
 def finished_band(directory: Path, name: str) -> BandRecord | None:

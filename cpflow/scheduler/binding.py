@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from dask._task_spec import DataNode
@@ -23,8 +24,9 @@ class Binding:
     run's.
     """
 
-    def __init__(self, staging: Staging) -> None:
+    def __init__(self, staging: Staging, made: Mapping[str, Path] | None = None) -> None:
         self.staging = staging
+        self.made = made or {}
         self.solutions: dict[str, Any] = {}
         self._run = f"{staging.path}-{uuid.uuid4().hex}"
 
@@ -41,7 +43,8 @@ class Binding:
         for source in promises:
             promise = promise_key(source)
             if promise in bound:
-                bound[promise] = DataNode(promise, str(self.staging.product(source.slug)))
+                place = self.made.get(source.slug) or self.staging.product(source.slug)
+                bound[promise] = DataNode(promise, str(place))
         used = {one for node in bound.values() for one in node.dependencies}
         for solution in used & self.solutions.keys():
             bound[solution] = DataNode(solution, self.solutions[solution])

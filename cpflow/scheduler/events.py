@@ -13,6 +13,7 @@ from cpflow.errors import CpflowError
 Kind = Literal[
     "run_started",
     "cluster",
+    "kept",
     "resumed",
     "started",
     "progress",
@@ -40,6 +41,7 @@ class Event:
     ============ =====================================================================
     run_started  `total` products of the graph `text`; `done` attempts were before
     cluster      `text` is the address of the dashboard of the cluster that it runs on
+    kept         a product was published by an earlier attempt
     resumed      `done` of `total` parts of a product are there already
     started      `total` tasks of a product will be run, which read `size` bytes
     progress     `done` of `total` tasks of a product are run, the last of them `key`

@@ -23,7 +23,7 @@ Tick = Callable[[str], None]
 
 # Seconds: so late it may be seen on a cluster that a value is complete.
 _POLL = 0.05
-# And how often the workers are counted.
+# And how often the workers are counted; so long the scheduler may take to answer.
 _LOOK = 10.0
 
 
@@ -71,8 +71,11 @@ def _cluster_errors() -> Iterator[None]:
     try:
         yield
     except (CommClosedError, CancelledError, OSError) as error:
+        # What is cancelled was not so by us: Dask does it when the connection is lost.
+        lost = isinstance(error, CancelledError)
+        reason = "the connection to its scheduler is lost" if lost else str(error)
         raise ClusterLostError(
-            f"the cluster went away: {error}", hint="run the same command again to resume"
+            f"the cluster went away: {reason}", hint="run the same command again to resume"
         ) from error
 
 
@@ -156,14 +159,19 @@ class ClusterExecutor:
         Tasks that will run at once when all workers are there.
     patience : float
         Seconds that a run may be without any worker.
+    silence : float
+        Seconds that the scheduler may be without an answer: the network may be down for a while.
     """
 
-    def __init__(self, client: Any, *, cores: int = 0, patience: float = 300) -> None:
+    def __init__(
+        self, client: Any, *, cores: int = 0, patience: float = 300, silence: float = 120
+    ) -> None:
         self.client = client
         self._expected = cores
-        self._patience = patience
+        self._patience, self._silence = patience, silence
         self._submitted: dict[Any, str] = {}
         self._queue: Any = None
+        self._silent = False
         self._news: TaskNews
 
     @property
@@ -191,17 +199,23 @@ class ClusterExecutor:
         Raises
         ------
         ClusterLostError
-            If the scheduler goes away, or no worker is left and none comes.
+            If the scheduler goes away or is silent, or no worker is left and none comes.
         """
-        seen = looked = time.monotonic()
+        answered = seen = looked = time.monotonic()
+        every = min(_LOOK, self._patience / 2, self._silence / 2)
         with _cluster_errors():
             while not self._queue.has_ready():
                 self._news.listen(_POLL)
                 now = time.monotonic()
-                if now - looked < min(_LOOK, self._patience / 2):
+                if now - looked < every:
                     continue
-                looked = now
-                if self.client.nthreads():
+                workers = self._count_workers(every)
+                looked = now = time.monotonic()
+                if workers is None:
+                    self._wait_for_an_answer(now - answered)
+                    continue
+                answered = now
+                if workers:
                     seen = now
                 elif now - seen > self._patience:
                     raise ClusterLostError(
@@ -221,8 +235,29 @@ class ClusterExecutor:
         self._news.complete(name, str(future.key))
         return Outcome(name, value)
 
+    def _count_workers(self, seconds: float) -> int | None:
+        """Return how many workers there are; None if the scheduler does not say so in time."""
+        try:
+            found = self.client.sync(self.client.scheduler.ncores, callback_timeout=seconds)
+        except TimeoutError:
+            return None
+        return len(found)
+
+    def _wait_for_an_answer(self, silent: float) -> None:
+        if silent > self._silence:
+            self._silent = True
+            raise ClusterLostError(
+                f"the scheduler has not answered for {silent:.0f} s",
+                hint="see whether it runs and the network is up, then run the same command again "
+                "to resume; limits.silence_timeout of the cluster profile waits longer",
+            )
+        logger.warning("the scheduler does not answer since %.0f s", silent)
+
     def close(self) -> None:
         """Take back what has not completed."""
+        if self._silent:
+            # It would be waited for.
+            return
         # Of a cluster that is gone nothing can be taken back.
         with suppress(ClusterLostError), _cluster_errors():
             self.client.cancel(list(self._submitted))
@@ -260,4 +295,5 @@ def executor(
             # Workers that wait in a queue count: what is in flight is enough for all of them.
             cores=profile.expected_cores,
             patience=profile.limits.no_worker_timeout,
+            silence=profile.limits.silence_timeout,
         )

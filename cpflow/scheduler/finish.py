@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +14,7 @@ import numpy as np
 
 from cpflow.camera import Detector
 from cpflow.io.zarr_product import content_hash, provenance_attributes, write_product
+from cpflow.permissions import make_directory, share_tree
 from cpflow.products import product_spec
 from cpflow.scheduler.bands import BandRecord, read_band
 from cpflow.stack.geometry import place, to_detector_frame
@@ -74,11 +78,22 @@ def finish_product(
     spec.check(dataset, values=True)
     dataset.attrs.update(product=recipe.product, **provenance_attributes(provenance))
     checksum = content_hash(dataset)
-    path = Path(target)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_product(path, dataset)
-    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    return Finished(checksum, size, _summary(dataset))
+    return Finished(checksum, _write(Path(target), dataset), _summary(dataset))
+
+
+def _write(target: Path, dataset: xr.Dataset) -> int:
+    """Write a product, and return its bytes.
+
+    Under another name first: of a worker that died a half may be there, or all of it.
+    """
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.{time.monotonic_ns()}")
+    make_directory(temporary.parent)
+    write_product(temporary, dataset)
+    share_tree(temporary)
+    size = sum(file.stat().st_size for file in temporary.rglob("*") if file.is_file())
+    shutil.rmtree(target, ignore_errors=True)
+    temporary.rename(target)
+    return size
 
 
 def _assemble(recipe: Recipe, directory: Path) -> xr.Dataset:

@@ -6,14 +6,10 @@ import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
-from cpflow.errors import (
-    ClusterLostError,
-    CpflowError,
-    InterruptedRunError,
-    MissingCalibrationError,
-)
+from cpflow.errors import CpflowError, MissingCalibrationError
 from cpflow.plan import Plan, PlannedProduct, together_of
 from cpflow.scheduler.binding import Binding
 from cpflow.scheduler.events import Event, Listener
@@ -21,6 +17,7 @@ from cpflow.scheduler.executors import Executor
 from cpflow.scheduler.finish import Finished
 from cpflow.scheduler.jobs import Job, product_job, solution_jobs
 from cpflow.scheduler.summary import log_summary
+from cpflow.scheduler.task_errors import product_error
 from cpflow.store import Staging
 
 logger = logging.getLogger(__name__)
@@ -44,6 +41,8 @@ class Flow:
         Returns the RUN that a product goes to.
     in_flight : int
         Products, or parts of a solution, that are computed at once.
+    made : mapping of str to path
+        By slug, the products that an earlier attempt has published, and where they are.
     """
 
     plan: Plan
@@ -52,16 +51,19 @@ class Flow:
     listener: Listener
     run_of: Callable[[PlannedProduct], str]
     in_flight: int
+    made: Mapping[str, Path] = field(default_factory=dict)
     finished: dict[str, Finished] = field(default_factory=dict)
     failed: dict[str, CpflowError] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._binding = Binding(self.staging)
-        self._left = {product.slug: product for product in self.plan.products}
+        self._binding = Binding(self.staging, self.made)
+        self._left = {p.slug: p for p in self.plan.products if p.slug not in self.made}
         self._waits: dict[str, set[str]] = {}
         self._needed_by: dict[str, list[PlannedProduct]] = {}
         for product in self.plan.products:
-            self._waits[product.slug] = {source.slug for source in product.promises}
+            self._waits[product.slug] = {
+                source.slug for source in product.promises if source.slug not in self.made
+            }
             for slug in self._waits[product.slug]:
                 self._needed_by.setdefault(slug, []).append(product)
         self._running: dict[str, _Running] = {}
@@ -76,7 +78,11 @@ class Flow:
         Raises
         ------
         InterruptedRunError, ClusterLostError
+            And whatever else is not the fault of one product, such as a full disk.
         """
+        for product in self.plan.products:
+            if product.slug in self.made:
+                self.listener(Event("kept", product.label, detector=product.detector.id))
         while True:
             while len(self._running) < self.in_flight and self._start_next():
                 pass
@@ -131,22 +137,23 @@ class Flow:
                 self._fail(product, self._unsolved[key])
                 return False
             if key not in self._solving:
-                jobs = solution_jobs(key, together[key])
+                jobs = solution_jobs(key, together[key], self.staging)
                 label = f"{product.type} of {product.instrument}, all detectors"
                 progress = _Progress(self.listener, label, sum(len(job.nodes) for job in jobs))
                 self._solving[key] = _Solving(product, deque(jobs), progress)
         return not unknown
 
     def _started(self, product: PlannedProduct, job: Job) -> _Progress:
-        if job.kept:
+        if job.kept or job.kept_values:
             self.listener(
                 Event("resumed", product.label, job.kept, job.parts, detector=product.detector.id)
             )
             logger.info(
-                "%s: %d of %d parts are done already",
+                "%s: %d of %d parts are done already, and %d values of tasks",
                 product.label,
                 job.kept,
                 job.parts,
+                job.kept_values,
                 extra={"detector": product.detector.id},
             )
         return _Progress(
@@ -179,12 +186,7 @@ class Flow:
         if running is None:
             # A part of a solution that failed meanwhile.
             return
-        error = outcome.error
-        if error is not None and (
-            not isinstance(error, CpflowError)
-            or isinstance(error, (InterruptedRunError, ClusterLostError))
-        ):
-            raise error
+        error = None if outcome.error is None else product_error(outcome.error, running.product)
         if running.solves is not None:
             self._solved(running.solves, outcome.name, outcome.value, error)
         elif error is not None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
+from dask._task_spec import Task
 from dask.core import flatten
 
 from cpflow.plan import Plan, PlannedProduct
-from cpflow.scheduler.bands import finished_band, write_band
+from cpflow.scheduler.bands import finished_band, unless_written, write_band
 from cpflow.scheduler.finish import SMALL, Recipe, finish_product
+from cpflow.scheduler.kept import keeping
 from cpflow.scheduler.provenance import provenance
 from cpflow.stack.graph import Tasks, block, needed, nodes_of, own_layers, reference
+from cpflow.stack.tasks import reduce_band
 from cpflow.store import Staging
 
 
@@ -28,6 +32,8 @@ class Job:
     """How many bands a product has, with its small variables as one more."""
     kept: int = 0
     """Of these, how many are done already."""
+    kept_values: int = 0
+    """How many measurements and solutions are."""
 
 
 def product_job(product: PlannedProduct, plan: Plan, run: str, staging: Staging) -> Job:
@@ -58,7 +64,6 @@ def product_job(product: PlannedProduct, plan: Plan, run: str, staging: Staging)
             kept += 1
         records.append(record)
     target = staging.product(product.slug)
-    shutil.rmtree(target, ignore_errors=True)
     last = f"finish-{product.slug}-product"
     tasks.call(
         last,
@@ -73,15 +78,36 @@ def product_job(product: PlannedProduct, plan: Plan, run: str, staging: Staging)
     # once for every variable.
     graph: Any = product.dataset.__dask_graph__()  # type: ignore[no-untyped-call]
     nodes = needed({**nodes_of(own_layers(graph)), **tasks.nodes}, [reference(last)])
-    return Job(last, nodes, len(records), kept)
+    nodes, values = keeping(staging.values, nodes)
+    nodes = needed(_once(nodes, directory), [reference(last)])
+    return Job(last, nodes, len(records), kept, values)
 
 
-def solution_jobs(key: str, nodes: Mapping[Any, Any]) -> list[Job]:
+def _once(nodes: Mapping[Any, Any], directory: Path) -> dict[Any, Any]:
+    """Return the tasks; those that compute bands do it only if the band is not written."""
+    users = Counter(key for node in nodes.values() for key in node.dependencies)
+    found = dict(nodes)
+    for node in nodes.values():
+        if not (isinstance(node, Task) and node.func is write_band):
+            continue
+        part = node.args[1]
+        for key in node.dependencies:
+            reduce = nodes.get(key)
+            # Only where nothing else takes what it computes.
+            if isinstance(reduce, Task) and reduce.func is reduce_band and users[key] == 1:
+                found[key] = Task(
+                    key, unless_written, str(directory), part, reduce_band, *reduce.args
+                )
+    return found
+
+
+def solution_jobs(key: str, nodes: Mapping[Any, Any], staging: Staging) -> list[Job]:
     """Return the jobs of a solution over detectors: its parts, of one detector each, then itself.
 
     `nodes` are all its tasks. The parts are small, and their tasks many: one after the other is
     computed, and bound to its value for the last job.
     """
+    nodes, _ = keeping(staging.values, nodes)
     parts = sorted(part for part in nodes[key].dependencies if nodes[part].dependencies)
     jobs = [Job(part, needed(nodes, [reference(part)])) for part in parts]
     rest = {one: node for one, node in nodes.items() if one not in parts}

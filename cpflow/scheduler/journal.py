@@ -19,7 +19,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cpflow.errors import ClusterLostError, CpflowError, InterruptedRunError
+from cpflow.errors import AccessError, ClusterLostError, CpflowError, InterruptedRunError
+from cpflow.permissions import make_directory, share
 from cpflow.plan import Plan
 from cpflow.scheduler.events import (
     Event,
@@ -66,10 +67,11 @@ class _Lines:
         self.path = path
         self._descriptor: int | None = None
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_directory(path.parent)
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+            share(path)
             self._drop_half_line()
-        except OSError as error:
+        except (OSError, AccessError) as error:
             self._give_up(error)
 
     def _drop_half_line(self) -> None:
@@ -97,10 +99,11 @@ class _Lines:
         except OSError as error:
             self._give_up(error)
 
-    def _give_up(self, error: OSError) -> None:
+    def _give_up(self, error: OSError | AccessError) -> None:
         self.close()
+        reason = error.message if isinstance(error, AccessError) else error.strerror or error
         # Of what use is a run that fails for its log?
-        logger.warning("%s is not written: %s", self.path, error.strerror or error)
+        logger.warning("%s is not written: %s", self.path, reason)
 
     def close(self) -> None:
         """Close the file."""

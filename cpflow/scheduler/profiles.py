@@ -81,6 +81,8 @@ class Limits(Options):
     """How long to wait for the first worker."""
     no_worker_timeout: Seconds = 300
     """How long a run may be without any worker."""
+    silence_timeout: Seconds = 120
+    """How long the scheduler may be without an answer."""
 
 
 class Security(Options):

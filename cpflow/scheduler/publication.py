@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cpflow.errors import CpflowError
+from cpflow.errors import ConflictError, CpflowError
 from cpflow.plan import Plan, PlannedProduct
 from cpflow.registry import DataId, DatasetRef, Lineage, RawUse
 from cpflow.scheduler.finish import Finished
@@ -38,8 +38,11 @@ def publish(
     finished: Mapping[str, Finished],
     failed: Mapping[str, CpflowError],
     summary: RunSummary,
+    made: Mapping[str, DatasetRef],
 ) -> tuple[DatasetRef, ...]:
     """Move the products into place, then register them: one transaction.
+
+    A run that an earlier attempt has published in part gets what it lacks.
 
     Parameters
     ----------
@@ -54,11 +57,18 @@ def publish(
         By slug; recorded.
     summary : RunSummary
         What the run came to; recorded.
+    made : mapping of str to DatasetRef
+        By slug, what is published already.
 
     Returns
     -------
     tuple of DatasetRef
-        In the order of the plan.
+        All that are published, in the order of the plan.
+
+    Raises
+    ------
+    ConflictError
+        If something else has been registered in the run; nothing is published then.
     """
     run = str(facts["run"])
     refs: dict[str, DatasetRef] = {}
@@ -67,9 +77,11 @@ def publish(
         if product.slug not in finished:
             continue
         ref = _reference(plan, product, run_of(product, plan, facts), store, finished)
-        store.publish(staging.product(product.slug), ref.path)
         refs[product.slug] = ref
-        lineages[ref.id] = _lineage(product, refs)
+        lineages[ref.id] = _lineage(product, {**made, **refs})
+    _check_free(plan, refs.values())
+    for slug, ref in refs.items():
+        store.publish(staging.product(slug), ref.path)
     groups: dict[str, list[DatasetRef]] = {}
     for ref in refs.values():
         groups.setdefault(ref.run, []).append(ref)
@@ -77,7 +89,7 @@ def publish(
         run,
         groups.pop(run, []),
         lineages=lineages,
-        state="failed" if not refs else "incomplete" if failed else "complete",
+        state="complete" if not failed else "incomplete" if refs or made else "failed",
         facts={
             "graph": plan.graph.name,
             "identity": plan.identity,
@@ -85,12 +97,48 @@ def publish(
             "failed": {slug: error.message for slug, error in failed.items()},
             "summary": summary.as_dict(),
         },
-        # A run joins its chain when it has something to offer (spec R6).
-        chain=facts.get("output") if refs else None,
+        # A run joins its chain when it has something to offer (spec R6), once.
+        chain=facts.get("output") if refs and not made else None,
         chain_inputs=plan.inputs,
         behind=groups,
     )
-    return tuple(refs.values())
+    there = {**made, **refs}
+    return tuple(there[p.slug] for p in plan.products if p.slug in there)
+
+
+def published(plan: Plan, facts: Mapping[str, Any]) -> dict[str, DatasetRef]:
+    """Return the products of a plan that a run has published already, by slug."""
+    registry = plan.repository.registry
+    names = set(registry.collection_names())
+    runs = [run for run in run_names(plan, str(facts["run"])) if run in names]
+    if not runs:
+        return {}
+    there = {
+        (ref.run, ref.type, ref.data_id): ref for ref in registry.datasets("*", collections=runs)
+    }
+    found = {}
+    for product in plan.products:
+        ref = there.get((run_of(product, plan, facts), product.type, _data_id(product)))
+        if ref is not None and ref.stored:
+            found[product.slug] = ref
+    return found
+
+
+def _check_free(plan: Plan, refs: Iterable[DatasetRef]) -> None:
+    """Refuse to replace files that the registry knows."""
+    registry = plan.repository.registry
+    wanted = {ref.path: ref for ref in refs}
+    runs = {ref.run for ref in wanted.values()}.intersection(registry.collection_names())
+    for held in registry.datasets("*", collections=sorted(runs)) if runs else ():
+        if held.path in wanted:
+            raise ConflictError(
+                f"run {held.run} holds {held} already: another process has put it there",
+                hint="run the same command again: it goes on from there",
+            )
+
+
+def _data_id(product: PlannedProduct) -> DataId:
+    return DataId(product.instrument, product.detector.id, product.physical_filter)
 
 
 def _reference(
@@ -103,7 +151,7 @@ def _reference(
     return DatasetRef(
         id=str(uuid.uuid4()),
         type=product.type,
-        data_id=DataId(product.instrument, product.detector.id, product.physical_filter),
+        data_id=_data_id(product),
         run=run,
         path=store.relative(run, name),
         checksum=result.checksum,

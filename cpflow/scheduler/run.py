@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
-import socket
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,19 +16,19 @@ from cpflow.errors import (
     UsageError,
 )
 from cpflow.plan import Plan
-from cpflow.registry import CollectionType, DatasetRef
-from cpflow.registry.names import check_collection_name
+from cpflow.registry import DatasetRef
 from cpflow.scheduler.events import Event, Listener, ignore
 from cpflow.scheduler.executors import executor
 from cpflow.scheduler.fitting import check_workers, worker_memory
 from cpflow.scheduler.flow import Flow
 from cpflow.scheduler.journal import recorded
 from cpflow.scheduler.observe import check_performance_report, observed
+from cpflow.scheduler.opening import check_output, open_run
 from cpflow.scheduler.profiles import Profile, ThreadsProfile
 from cpflow.scheduler.provenance import user
-from cpflow.scheduler.publication import publish, run_names, run_of
+from cpflow.scheduler.publication import publish, published, run_of
 from cpflow.scheduler.tally import RunSummary
-from cpflow.store import Staging
+from cpflow.scheduler.task_errors import room_needed
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -112,26 +109,35 @@ def run_plan(
     Raises
     ------
     BuildError
-        If products failed; those that did not are published all the same.
+        If products failed; those that did not are published all the same, and the same plan
+        with the same output does the rest, into the same RUN.
+    StorageError
+        If a file system is full.
     InterruptedRunError
         If the user stopped it.
     UsageError
-        If the workers of the profile are too small for the plan.
+        If the workers of the profile are too small for the plan, or another process is at it.
+    AccessError
+        If the user may not write to the repository.
     """
     if output is None and output_run is None:
         output = f"u/{user()}/{plan.graph.product}Gen"
-    _check_output(plan, output, output_run)
+    store = plan.repository.store
+    staging = store.staging(f"{plan.identity[:24]}{_short(output, output_run)}")
+    check_output(plan, output, output_run, resumed=staging.facts().get("run"))
     report = check_performance_report(performance_report, profile, client)
     if profile is None:
         profile = ThreadsProfile()
     if client is None:
         check_workers(plan, profile)
-    store = plan.repository.store
-    staging = store.staging(f"{plan.identity[:24]}{_short(output, output_run)}")
     with ExitStack() as stack:
+        stack.enter_context(room_needed(store.root))
         stack.enter_context(store.locked(staging))
-        facts = _open_run(staging, plan, output, output_run)
+        facts = open_run(staging, plan, output, output_run)
+        made = published(plan, facts)
         tell, tally = stack.enter_context(recorded(store, plan, str(facts["run"]), listener))
+        # Within, too, for the journal to know.
+        stack.enter_context(room_needed(store.root))
         try:
             with (
                 executor(profile, client, memory=worker_memory(plan, profile)) as runner,
@@ -144,6 +150,7 @@ def run_plan(
                     tell,
                     lambda product: run_of(product, plan, facts),
                     in_flight or plan.in_flight(runner.cores),
+                    {slug: store.absolute(ref.path) for slug, ref in made.items()},
                 )
                 try:
                     flow.run()
@@ -157,17 +164,24 @@ def run_plan(
         finished = flow.finished
         # In the order of the plan, whatever the order in which they were done.
         failed = {p.slug: flow.failed[p.slug] for p in plan.products if p.slug in flow.failed}
-        refs = publish(plan, staging, store, facts, finished, failed, tally.summary(tally.state()))
-        summaries = {slug: result.summary for slug, result in finished.items()}
+        summary = tally.summary(tally.state())
+        refs = publish(plan, staging, store, facts, finished, failed, summary, made)
+        summaries = {slug: ref.provenance.get("summary", {}) for slug, ref in made.items()}
+        summaries.update({slug: result.summary for slug, result in finished.items()})
         for ref in refs:
-            tell(Event("published", str(ref), text=ref.run))
-        shutil.rmtree(staging.path / "bands", ignore_errors=True)
-    store.discard(staging)
+            if ref not in made.values():
+                tell(Event("published", str(ref), text=ref.run))
+        for slug in finished:
+            shutil.rmtree(staging.bands(slug), ignore_errors=True)
+        if not failed:
+            # While it is held: whoever waits for it begins a run of his own.
+            store.discard(staging)
     run = Run(str(facts["run"]), facts.get("output"), refs, plan, summaries, tally.summary())
     if failed:
         raise BuildError(
             f"{len(failed)} of {len(plan.products)} products failed in run {run.name}",
             causes=list(failed.values()),
+            hint="what is finished is kept: mend the cause, and the same command does the rest",
         )
     return run
 
@@ -176,53 +190,3 @@ def _short(output: str | None, output_run: str | None) -> str:
     import hashlib
 
     return hashlib.sha256(f"{output}\0{output_run}".encode()).hexdigest()[:8]
-
-
-def _check_output(plan: Plan, output: str | None, output_run: str | None) -> None:
-    # A name that cannot be is refused before anything is computed; the run's is longer.
-    for name in (output, output_run, None if output is None else f"{output}/00000000T000000Z"):
-        if name is not None:
-            check_collection_name(name)
-    registry = plan.repository.registry
-    names = set(registry.collection_names())
-    for name in plan.inputs:
-        registry.collection(name)
-    if output is not None and output in names:
-        kind = registry.collection(output).type
-        if kind is not CollectionType.CHAINED:
-            raise UsageError(
-                f"output {output} exists and is a {kind} collection, not a chain",
-                hint="name another one with -o",
-            )
-    for name in () if output_run is None else run_names(plan, output_run):
-        check_collection_name(name)
-        if name in names:
-            raise UsageError(f"run {name} exists", hint="name another one with --output-run")
-
-
-def _open_run(
-    staging: Staging, plan: Plan, output: str | None, output_run: str | None
-) -> dict[str, Any]:
-    """Return the facts of the interrupted run in `staging`, or those of a new one."""
-    facts = staging.facts()
-    here = {"pid": os.getpid(), "host": socket.gethostname()}
-    if facts:
-        logger.info("resuming run %s", facts["run"])
-    else:
-        name = output_run or f"{output}/{datetime.now(UTC).strftime('%Y%m%dT%H%M%SZ')}"
-        taken = set(plan.repository.registry.collection_names())
-        unique, count = name, 1
-        while taken.intersection(run_names(plan, unique)):
-            count += 1
-            unique = f"{name}-{count}"
-        facts = {
-            "run": unique,
-            "output": output,
-            "identity": plan.identity,
-            "graph": plan.graph.name,
-            "query": plan.query,
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-    facts.update(here)
-    staging.write_facts(facts)
-    return facts

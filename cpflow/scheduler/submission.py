@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from cpflow.errors import ClusterLostError, ConfigurationError, InterruptedRunError
+from cpflow.permissions import make_directory
 from cpflow.scheduler.batch import BatchJob, batch_script
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,9 @@ def submit(job: BatchJob) -> str:
     ClusterLostError
         If it takes no jobs, or not this one.
     """
-    job.directory.mkdir(parents=True, exist_ok=True)
+    make_directory(job.directory)
+    # What is run is its owner's, also where a group shares the repository.
+    job.directory.chmod(0o755)
     job.script_path.write_text(batch_script(job))
     job.script_path.chmod(0o755)
     printed = _slurm("sbatch", "--parsable", str(job.script_path))

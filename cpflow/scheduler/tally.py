@@ -60,8 +60,8 @@ class RunSummary:
     attempts : int
         How often it was begun: it is resumed from the second on.
     products, done, resumed : int
-        Products of the plan; of these finished in this attempt; and how many were begun with parts
-        that earlier attempts had left.
+        Products of the plan; of these finished, in this attempt or an earlier one; and how many
+        were begun with parts that earlier attempts had left.
     tasks : int
         Tasks that were run. On a cluster those of a product count when it is finished.
     bytes_to_read : int
@@ -211,7 +211,7 @@ class Tally:
         self._clear()
 
     def _clear(self) -> None:
-        self._resumed = 0
+        self._resumed = self._kept = 0
         self._products: list[_Product] = []
         self._latest: dict[str, _Product] = {}
         self._failures: list[Failure] = []
@@ -221,6 +221,8 @@ class Tally:
         if event.kind == "run_started":
             self._begun = event
             self._clear()
+        elif event.kind == "kept":
+            self._kept += 1
         elif event.kind == "resumed":
             self._resumed += 1
         elif event.kind == "started":
@@ -257,7 +259,7 @@ class Tally:
         """Return how a run ends whose products are all done or failed."""
         if not self._failures:
             return State.COMPLETE
-        done = any(one.finished and one.is_product for one in self._products)
+        done = self._kept or any(one.finished and one.is_product for one in self._products)
         return State.INCOMPLETE if done else State.FAILED
 
     def summary(self, state: State | None = None) -> RunSummary:
@@ -285,7 +287,7 @@ class Tally:
             reason=(ended.hint or "") if ended else "",
             attempts=self._begun.done + 1,
             products=self._begun.total,
-            done=len(times),
+            done=len(times) + self._kept,
             resumed=self._resumed,
             tasks=sum(one.done for one in self._products),
             bytes_to_read=sum(one.size for one in self._products),

@@ -106,7 +106,7 @@ def test_on_worker_processes_the_bits_are_the_same(repo):
     threads = repo.plan("chain").run(output="u/test/threads")
     with (
         LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0"
         ) as cluster,
         Client(cluster) as client,
     ):

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 from astropy.io import fits
+from commands import cpflow
 
 from cpflow import Repo
 from cpflow.errors import BuildError, CpflowError, NoDataError, RawError
@@ -202,3 +203,14 @@ def test_a_query_without_exposures_says_where_they_were_lost(repo):
         repo.plan("bias", "instrument='LATISS' AND exposure = 7")
     with pytest.raises(CpflowError, match="did you mean"):
         repo.plan("bias", "instrument='LATISS' AND observation_typ = 'bias'")
+
+
+def test_what_a_failed_run_keeps_goes_with_it(own_repo, own_biases):
+    vanish(own_biases.paths[2])
+    with pytest.raises(BuildError):
+        own_repo.plan("bias", QUERY).run(output="u/test/biasGen")
+    (run,) = [name for name in own_repo.registry.collection_names() if name.startswith("u/test/")]
+    staging = own_repo.root / ".staging"
+    assert [path for path in staging.iterdir() if path.is_dir()]
+    cpflow("remove-run", own_repo.root, run, "--yes")
+    assert [path for path in staging.iterdir() if path.is_dir()] == []

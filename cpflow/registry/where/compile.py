@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -57,6 +58,21 @@ _COMPARISONS: Mapping[str, Callable[[Any, Any], ColumnElement[bool]]] = {
 }
 
 
+_DATE = re.compile(r"(?<![\w.'-])\d{4}-\d\d-\d\d(?![\w.-])")
+_TIME = "times are written as T'2021-01-21T12:00:00'"
+
+
+def _to_compare(kinds: set[Kind]) -> str | None:
+    """Say how values of two kinds are made comparable."""
+    if Kind.SPAN in kinds:
+        return "use OVERLAPS, .begin or .end"
+    if Kind.TIME in kinds:
+        return _TIME
+    if Kind.STRING in kinds and kinds & set(_NUMBERS):
+        return "numbers take no quotes, strings do; a day is a number: day_obs = 20210121"
+    return None
+
+
 class _Parenthesised(ColumnElement[bool]):
     """A condition that SQLAlchemy must not merge into the chain around it."""
 
@@ -97,7 +113,8 @@ class _Compiler(Resolver):
         """Return a part that is true or false."""
         found = self.value(node)
         if found.kind is not Kind.BOOL:
-            raise self.error(f"this is {found.kind}, where a condition is needed", node)
+            hint = "compare it with something: day_obs = 20210121"
+            raise self.error(f"this is {found.kind}, where a condition is needed", node, hint)
         return found.sql
 
     def value(self, node: Node) -> Typed:
@@ -151,6 +168,9 @@ class _Compiler(Resolver):
 
     def arithmetic(self, node: Binary) -> Typed:
         """Take sums and products."""
+        if any(date.start() < node.at < date.end() for date in _DATE.finditer(self.text)):
+            hint = "a day is a number, day_obs > 20210101; a time is written as T'2021-01-21'"
+            raise self.error("this is a subtraction, and looks like a date", node, hint)
         left, right = self.number(node.left), self.number(node.right)
         kind = Kind.INT if left.kind is right.kind is Kind.INT else Kind.FLOAT
         match node.operator:
@@ -183,8 +203,9 @@ class _Compiler(Resolver):
             raise self.error("a dataset id is compared with UUID('...')", node)
         same = len(kinds) == 1 or kinds <= set(_NUMBERS)
         if Kind.SPAN in kinds or not same:
-            hint = "use OVERLAPS, .begin or .end" if Kind.SPAN in kinds else None
-            raise self.error(f"{left.kind} cannot be compared with {right.kind}", node, hint)
+            raise self.error(
+                f"{left.kind} cannot be compared with {right.kind}", node, _to_compare(kinds)
+            )
         if not equality and kinds & {Kind.BOOL, Kind.UUID}:
             raise self.error(f"{left.kind}: no order", node)
         compare = _COMPARISONS[node.operator]
@@ -220,7 +241,7 @@ class _Compiler(Resolver):
                 return None
             case Bind() if isinstance(instant := self.bound(node), Instant):
                 return instant.tai
-        raise self.error("a bound of a timespan is a time T'...' or NULL", node)
+        raise self.error("a bound of a timespan is a time T'...' or NULL", node, _TIME)
 
     def membership(self, node: In) -> Typed:
         """IN and NOT IN (spec W7)."""
@@ -264,7 +285,8 @@ class _Compiler(Resolver):
         if operand.kind is Kind.INT and kind is Kind.FLOAT:
             return int(value) if float(value).is_integer() and abs(value) < 2**63 else None
         if operand.kind is not kind and not {operand.kind, kind} <= set(_NUMBERS):
-            raise self.error(f"{operand.kind} cannot be looked for among {kind}", item)
+            hint = _to_compare({operand.kind, kind})
+            raise self.error(f"{operand.kind} cannot be looked for among {kind}", item, hint)
         if isinstance(value, Instant):
             return value.tai
         if isinstance(value, uuid.UUID):

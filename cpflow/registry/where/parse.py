@@ -22,6 +22,26 @@ _FORMS = {
     "IS": "write 'x = NULL' or 'x != NULL'",
     "ISNULL": "write 'x = NULL'",
     "NOTNULL": "write 'x != NULL'",
+    "AND": "a condition is missing before it",
+    "OR": "a condition is missing before it",
+    ",": "conditions are joined by AND; lists stand in IN (...)",
+}
+# What stands where no word of the language can begin.
+_SIGNS = {
+    '"': "strings take single quotes: 'bias'",
+    "'": "the quote that opens here is never closed",
+    ";": "one expression, without ';'",
+    "#": "a query holds no comments",
+    ".": "numbers stand without units, names have one word after each dot",
+    "$": "a shell variable in single quotes is not replaced: put double quotes around the query",
+    "&": "write AND",
+    "|": "write OR",
+    "[": "lists take parentheses: IN (1, 2)",
+    "{": "lists take parentheses: IN (1, 2)",
+    "`": "strings take single quotes: 'bias'",
+    **dict.fromkeys("\u2018\u2019\u201c\u201d", "strings take plain single quotes: 'bias'"),
+    "\u2013": "the minus sign is -",
+    "!": "write NOT, or !=",
 }
 
 
@@ -71,15 +91,9 @@ def _parser() -> Lark:
 
 def _lexical(text: str, at: int) -> QueryError:
     found = text[at : at + 1]
-    hint = None
-    if found == '"':
-        hint = "strings take single quotes: 'bias'"
-    elif found == "'":
-        hint = "the quote that opens here is never closed"
-    elif found == ";":
-        hint = "one expression, without ';'"
-    elif found == "#":
-        hint = "a query holds no comments"
+    hint = _SIGNS.get(found)
+    if hint is None and found.isalnum():
+        hint = "numbers stand without units, strings in single quotes: 'bias'"
     return QueryError(f"{found!r} cannot stand here", text=text, column=at, hint=hint)
 
 
@@ -94,9 +108,29 @@ def _syntax(text: str, token: Any) -> QueryError:
         f"{shown!r} cannot stand here",
         text=text,
         column=token.start_pos,
-        hint=_FORMS.get(value.upper()),
+        hint=_FORMS.get(value.upper()) or _hint_after(text[: token.start_pos].rstrip(), value),
     )
 
 
+def _hint_after(before: str, value: str) -> str | None:
+    """Say what is meant, given what stands before what cannot stand there."""
+    word = before.rpartition(" ")[2].upper()
+    if word == "IN":
+        return "a list takes parentheses: IN (1, 2)"
+    if before.endswith("(") and value == ")":
+        return "nothing stands in the parentheses (an unset shell variable?)"
+    if before.endswith(",") and value == ")":
+        return "a value is missing after the last comma"
+    if before.endswith("=") and value in (">", "<"):
+        return f"write {value}="
+    if word in ("AND", "OR"):
+        return f"{word} stands there twice, or a condition is missing"
+    if before and (before[-1].isalnum() or before[-1] in "')"):
+        return "conditions are joined by AND or OR, values of a list by commas"
+    return None
+
+
 def _open(text: str) -> str | None:
-    return "a parenthesis is not closed" if text.count("(") > text.count(")") else None
+    if text.count("(") > text.count(")"):
+        return "a parenthesis is not closed"
+    return "a condition, or a value, is missing at the end"

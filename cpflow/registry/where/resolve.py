@@ -99,8 +99,19 @@ class Resolver:
         return self.error(
             f"{node.text!r} is no name that a query for {self.scope.what} knows",
             node,
-            nearest(node.text, dict.fromkeys(self.scope.known())),
+            nearest(node.text, dict.fromkeys(self.scope.known())) or self.other_meaning(node),
         )
+
+    def other_meaning(self, node: Name) -> str:
+        """Say what a word may be that is like no name: a string without quotes, mostly."""
+        before = self.text[: node.at].rstrip()
+        if before.endswith(("=", "<", ">")):
+            return (
+                f"strings take single quotes: '{node.text}'; has the shell taken them away? Put "
+                "double quotes around the query"
+            )
+        fields = ", ".join(sorted({name for name in self.scope.known() if "." not in name}))
+        return f"names: {fields}"
 
     def bound(self, node: Bind) -> Any:
         """Return the value given for a bind."""
