@@ -116,7 +116,7 @@ def _examined(shown: FindingsShown, root: Path, stack: ExitStack, *, upgrade: bo
     check_server(root)
     if upgrade:
         before, after = Repository.upgrade(root)
-        text = "up to date" if before == after else f"upgraded from {before}"
+        text = "up to date" if before == after else f"upgraded from {before} to {after}"
         shown.say(f"  schema {after}: {text}")
     repository = stack.enter_context(Repository(root))
     shown.facts["registry"] = repository.registry.url

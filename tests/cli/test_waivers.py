@@ -271,7 +271,7 @@ def test_the_certificate_of_an_old_repository_after_its_upgrade(root, run_name):
         connection.execute(schema.version.update().values(version_num="0001"))
     for command in (("waivers", root), ("certified", root, "LATISS/calib/DM-1")):
         assert "doctor --upgrade" in cpflow(*command, code=2).stderr
-    assert f"0001 to {schema.VERSION}" in cpflow("doctor", root, "--upgrade").stdout
+    assert f"upgraded from 0001 to {schema.VERSION}" in cpflow("doctor", root, "--upgrade").stdout
     (row,) = cpflow("certified", root, "LATISS/calib/DM-1", "--format", "json").json
     assert row["run"] == run_name
     cpflow("waive", root, *WAIVE)
