@@ -393,13 +393,18 @@ def timespan(begin: str | None, end: str | None) -> Timespan:
         try:
             parsed = parse_date(text)
         except ValueError as error:
-            raise UsageError(str(error)) from error
+            raise UsageError(
+                str(error),
+                hint="write 2021-07-15, or 2021-07-15T12:00:00, in TAI; what is left out is open",
+            ) from error
         if parsed.note:
             logger.warning("%s", parsed.note)
         bounds.append(parsed.tai)
     span = Timespan(*bounds)
     if span.is_empty:
         raise UsageError(f"the span from {begin} to {end} is empty", hint="begin comes before end")
+    if bounds[0] is not None and bounds[0] == bounds[1]:
+        logger.warning("the span is one nanosecond: it begins and ends at %s", begin)
     return span
 
 

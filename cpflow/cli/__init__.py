@@ -10,4 +10,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     from cpflow.cli.app import run
 
-    sys.exit(run(arguments))
+    try:
+        code = run(arguments)
+    except Exception as error:
+        from cpflow.cli.failures import unforeseen
+
+        shown = unforeseen(error)
+        sys.stderr.write(f"error: {shown}\n")
+        code = shown.exit_code
+    sys.exit(code)

@@ -46,7 +46,10 @@ def command(
     kinds = comma_list(types) or ["*"]
     path = given_list(collections, "--collections")
     if not (types or path or where):
-        raise UsageError("say what to put there", hint="--datasets, --collections, --where")
+        raise UsageError(
+            f"say what to {'take out' if remove else 'put there'}",
+            hint="--datasets, --collections, --where",
+        )
     if remove and not path:
         path = [tag]
     with Repository(repo) as repository:
@@ -83,7 +86,10 @@ def _raws(repository: Repository, tag: str, path: Sequence[str], where: str, rem
     registry = repository.registry
     pairs = registry.select(where, collections=list(path) or None)
     if not pairs:
-        raise NoDataError("no raw frames are selected")
+        raise NoDataError(
+            "no raw frames are selected",
+            hint="`cpflow records REPO exposure --where ...` shows what a query selects",
+        )
     # Exposures that share their detectors go together.
     detectors: dict[tuple[str, int], set[int]] = {}
     for exposure, raw in pairs:

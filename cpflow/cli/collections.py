@@ -32,9 +32,15 @@ def command(
 ) -> None:
     """List collections, with the children of chains below them."""
     from cpflow.cli.output import comma_list, show_table
+    from cpflow.errors import UsageError
+    from cpflow.registry import CollectionType
     from cpflow.repo import Repository
 
     wanted = {kind.upper() for kind in comma_list(kinds)}
+    for kind in sorted(wanted - set(CollectionType)):
+        raise UsageError(
+            f"there are no collections of type {kind!r}", hint=f"types: {', '.join(CollectionType)}"
+        )
     with Repository(repo) as repository:
         registry = repository.registry
         # One query, however deep the chains are.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,8 @@ import click
 
 if TYPE_CHECKING:
     from cpflow.daily import StepOutcome
+
+logger = logging.getLogger(__name__)
 
 
 @click.command("daily")
@@ -63,9 +66,11 @@ def command(
             repository, day_obs, options, paths=paths, profile=profile, listener=listener
         )
     if notify_command is not None:
-        subprocess.run(  # noqa: S602  a shell is what the operator asks for
+        told = subprocess.run(  # noqa: S602  a shell is what the operator asks for
             notify_command, shell=True, input=json.dumps(done.as_dict()), text=True, check=False
         )
+        if told.returncode:
+            logger.warning("--notify-command ended with code %d", told.returncode)
     if as_json:
         show_json(done.as_dict())
     else:

@@ -21,15 +21,16 @@ def command(
     form: str,
 ) -> None:
     """List products: what, of which detector, in which run, where."""
-    from cpflow.cli.output import comma_list, show_table
+    from cpflow.cli.output import comma_list, given_list, show_table
     from cpflow.repo import Repository
 
     rows = []
+    path = given_list(collections, "--collections")
     with Repository(repo) as repository:
         for pattern in comma_list(types) or ["*"]:
             for ref in repository.registry.datasets(
                 pattern,
-                collections=comma_list(collections) or None,
+                collections=path or None,
                 where=where,
                 find_first=find_first,
             ):

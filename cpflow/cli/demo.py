@@ -9,8 +9,16 @@ import click
 
 @click.command("demo")
 @click.argument("directory", default="cpflow-demo", type=click.Path(file_okay=False))
-@click.option("--exposures", default=20, show_default=True, help="How many biases.")
-@click.option("--scale", default=4, show_default=True, help="1 is the full size of LATISS.")
+@click.option(
+    "--exposures", type=click.IntRange(2), default=20, show_default=True, help="How many biases."
+)
+@click.option(
+    "--scale",
+    type=click.IntRange(1),
+    default=4,
+    show_default=True,
+    help="1 is the full size of LATISS.",
+)
 def command(directory: str, exposures: int, scale: int) -> None:
     """Simulate, ingest, build, report, certify and look up a bias.
 

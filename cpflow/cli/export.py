@@ -36,6 +36,8 @@ def command(
     from cpflow.repo.export import export_product
 
     path = Path(target)
+    if path.is_dir():
+        raise UsageError(f"{target} is a directory", hint="name a file in it, as bias.fits")
     if path.exists() and not overwrite:
         raise UsageError(f"{target} exists", hint="--overwrite replaces it")
     with Repository(repo) as repository:

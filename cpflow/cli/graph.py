@@ -42,9 +42,11 @@ def show(name: str, only_config: bool) -> None:
 @click.option("-o", "--output", type=click.Path(dir_okay=False), required=True, help="PNG or SVG.")
 def draw(name: str, repo: str, query: str, output: str) -> None:
     """Draw the passes of a graph for the exposures that a query selects."""
+    from cpflow.cli.output import figure_file
     from cpflow.report.draw import draw_plan
     from cpflow.session import Repo
 
+    figure_file(output)
     with Repo(repo) as repository:
         draw_plan(repository.plan(name, query), Path(output))
     click.echo(output)

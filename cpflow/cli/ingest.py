@@ -53,4 +53,7 @@ def command(repo: str, paths: tuple[str, ...], as_json: bool, **options: Any) ->
             f"{len(report.refused)} refused"
         )
     if report.refused:
-        raise BuildError(f"{len(report.refused)} files were refused, for the reasons given above")
+        raise BuildError(
+            f"{len(report.refused)} files were refused, for the reasons given above",
+            hint="the others are in; when these are mended, the same command takes them",
+        )

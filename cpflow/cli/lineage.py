@@ -67,7 +67,10 @@ def _of_exposure(
     try:
         number = int(identity)
     except ValueError:
-        raise UsageError(f"{identity[:40]!r} is not the id of an exposure") from None
+        raise UsageError(
+            f"{identity[:40]!r} is not the id of an exposure",
+            hint="`cpflow records REPO exposure` lists them; they are numbers as 2021012100010",
+        ) from None
     record = registry.exposure(number, instrument=instrument)
     ask = registry.to_rebuild if rebuild else registry.made_from
     refs = ask(number, instrument=record.instrument, detector=detector)

@@ -43,7 +43,10 @@ def command(
     from cpflow.store import EVENTS, RUN_LOG
 
     if events + whole + as_json > 1 or (as_json and follow):
-        raise UsageError("--events, --log and --json exclude each other, as --json and --follow")
+        raise UsageError(
+            "--events, --log and --json exclude each other, as --json and --follow",
+            hint="give one of them",
+        )
     with Repository(repo) as repository:
         name = _run_named(repository, run)
         directory = repository.store.logs(name)

@@ -83,7 +83,9 @@ def given_list(values: Iterable[str], what: str) -> list[str]:
     """
     texts = list(values)
     if any(not text.strip(" ,") for text in texts):
-        raise UsageError(f"{what} is empty (an unset variable?)")
+        raise UsageError(
+            f"{what} is empty (an unset variable?)", hint=f"say what it is, or leave {what} out"
+        )
     return comma_list(texts)
 
 
@@ -111,6 +113,28 @@ def shown_progress() -> Iterator[tuple[Listener, Tally]]:
 
     with progress_listener() as listener:
         yield fan_out(listener, tally, show_end), tally
+
+
+def figure_file(name: str | None, *also: str) -> None:
+    """Refuse the name of a figure that nobody can draw, before anything is computed.
+
+    Raises
+    ------
+    UsageError
+        If its ending is none of PNG, SVG, PDF and `also`, or there is no place for it.
+    """
+    if name is None:
+        return
+    from pathlib import Path
+
+    endings = (".png", ".svg", ".pdf", *also)
+    path = Path(name)
+    if path.suffix not in endings:
+        raise UsageError(
+            f"a figure cannot be written as {name}", hint=f"end in {' '.join(endings)}"
+        )
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"there is no directory {path.parent} for {path.name}", hint="make it")
 
 
 def show_json(value: Any) -> None:

@@ -58,7 +58,8 @@ def find_product(
         )
         if found is None:
             raise MissingCalibrationError(
-                f"no {product} in {collection} holds for exposure {exposure}"
+                f"no {product} in {collection} holds for exposure {exposure}",
+                hint="`cpflow explain REPO EXPOSURE` shows which calibrations apply, and why",
             )
         return found
     pattern = "*" if product is None else product_name(product)
@@ -73,8 +74,12 @@ def find_product(
     # A chain has its newest run first, and that is the one that people mean.
     newest = [ref for ref in refs if ref.run == refs[0].run]
     if not newest:
+        wanted = "product" if product is None else pattern
+        for what, value in (("detector", detector), ("filter", physical_filter)):
+            wanted += "" if value is None else f" of {what} {value}"
         raise MissingCalibrationError(
-            f"{collection} holds no such product", hint="`cpflow datasets REPO` lists them"
+            f"{collection} holds no {wanted}",
+            hint=f"`cpflow datasets REPO --collections {collection}` lists what it holds",
         )
     if len(newest) > 1:
         listed = "\n  ".join(str(ref) for ref in newest[:20])

@@ -24,7 +24,7 @@ _LIMIT = 20000
 @click.option("--per", default="day_obs", show_default=True, help="What the sample spreads over.")
 @click.option("--seed", default=1, show_default=True, help="Seed of the sample.")
 @click.option("--order-by", help="Fields, comma-separated; -FIELD descends.")
-@click.option("--limit", default=0, help="At most so many; 0 means all.")
+@click.option("--limit", type=click.IntRange(0), default=0, help="At most so many; 0 means all.")
 @click.option("--columns", help="Fields to show, comma-separated.")
 @click.option(
     "--format",
@@ -52,16 +52,22 @@ def command(
     cpflow records repo exposure --where "observation_type='bias' AND day_obs > 20210101"
     cpflow records repo exposure --where "observation_type='bias'" --sample 50 --format ids
     """
-    from cpflow.cli.output import comma_list, show_table
+    from cpflow.cli.output import given_list, show_table
     from cpflow.repo import Repository
     from cpflow.repo.exposures import COLUMNS
 
+    order = given_list([order_by], "--order-by") if order_by is not None else None
+    shown = given_list([columns], "--columns") if columns is not None else [*COLUMNS, "timespan"]
+    if element != "exposure" and (where or sample_size is not None):
+        raise UsageError(
+            f"--where and --sample select exposures, not records of {element}",
+            hint=f"cpflow records {repo} {element}",
+        )
     with Repository(repo) as repository:
         if element != "exposure":
             rows, names = _others(repository, element)
             show_table(names, rows, "table" if form == "ids" else form)
             return
-        order = comma_list([order_by]) if order_by else None
         found = repository.exposures(where)
         if sample_size is not None:
             found = found.sample(sample_size, per=per, seed=seed)
@@ -76,7 +82,6 @@ def command(
     if form == "ids":
         click.echo(", ".join(str(record.exposure) for record in records))
         return
-    shown = comma_list([columns]) if columns else [*COLUMNS, "timespan"]
     table = [_row(record) for record in records]
     for name in shown:
         if table and name not in table[0]:
@@ -97,7 +102,9 @@ def _ordered(records: list[Any], order: list[str]) -> list[Any]:
     for name in reversed(order):
         field, descending = name.lstrip("-"), name.startswith("-")
         if records and not hasattr(records[0], field):
-            raise UsageError(f"an exposure has no field {field!r}")
+            raise UsageError(
+                f"an exposure has no field {field!r}", hint=f"fields: {', '.join(_row(records[0]))}"
+            )
         # Unknown values come last either way.
         known = [r for r in records if getattr(r, field) is not None]
         unknown = [r for r in records if getattr(r, field) is None]

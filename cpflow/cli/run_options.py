@@ -23,7 +23,12 @@ _OPTIONS = (
     click.option("-c", "--config", "assignments", multiple=True, metavar="STEP.OPTION=VALUE"),
     click.option("-C", "--config-file", "files", multiple=True, metavar="FILE.yaml"),
     click.option("-j", "--processes", type=click.IntRange(1), help="Tasks at once."),
-    click.option("--drop-bad", default=0, help="Leave out up to so many unusable exposures."),
+    click.option(
+        "--drop-bad",
+        type=click.IntRange(0),
+        default=0,
+        help="Leave out up to so many unusable exposures.",
+    ),
     click.option("--memory", default="128MiB", show_default=True, help="What one task may hold."),
     click.option("--band-rows", type=click.IntRange(1), help="Rows per task, instead of --memory."),
     click.option("--candidate", help="Collection with the product that a verification is of."),
@@ -73,13 +78,13 @@ def run_arguments(ctx: click.Context, *, without: tuple[str, ...] = ()) -> list[
 
 def planned(repository: Repo, options: Mapping[str, Any]) -> Plan:
     """Return the plan that options of a run ask for."""
-    from cpflow.cli.output import comma_list
+    from cpflow.cli.output import given_list
     from cpflow.graph.config import parse_assignments
 
     return repository.plan(
         options["graph"],
         options["query"],
-        inputs=comma_list(options["inputs"]),
+        inputs=given_list(options["inputs"], "--input"),
         config=parse_assignments(options["assignments"]),
         config_files=options["files"],
         drop_bad=options["drop_bad"],
@@ -99,5 +104,5 @@ def _bytes(text: str) -> int:
     except ValueError as error:
         raise UsageError(f"cannot read a size from {text!r}", hint="as in 256MiB") from error
     if value < 1:
-        raise UsageError(f"{text!r} is no size")
+        raise UsageError(f"{text!r} is no size", hint="as in 256MiB")
     return value

@@ -9,12 +9,24 @@ import click
 from cpflow.errors import UsageError
 
 
+def _day(ctx: click.Context, parameter: click.Parameter, value: int) -> int:
+    from datetime import datetime
+
+    try:
+        datetime.strptime(str(value), "%Y%m%d")
+    except ValueError:
+        raise click.BadParameter(f"{value} is no day: write it as 20210121") from None
+    return value
+
+
 @click.command("simulate")
 @click.argument("outdir", type=click.Path(file_okay=False))
 @click.option("--instrument", default="latiss", show_default=True, metavar="NAME|FILE.yaml")
 @click.option("--sequence", metavar="NAME|FILE.yaml", help="List of observations.")
 @click.option("--bias", type=click.IntRange(1), help="So many biases, instead of a sequence.")
-@click.option("--day-obs", default=20210121, show_default=True, help="Day of the biases.")
+@click.option(
+    "--day-obs", default=20210121, show_default=True, callback=_day, help="Day of the biases."
+)
 @click.option("--scale", default=1, show_default=True, help="Shrink the imaging areas by this.")
 @click.option("--compress", type=click.Choice(["none", "rice"]), default="none", show_default=True)
 @click.option("--seed", default=1, show_default=True, help="The same seed gives the same bits.")

@@ -14,10 +14,30 @@ import click
 @click.option("--product", help="Product type, if the run has several.")
 @click.option("-i", "--input", "inputs", multiple=True, help="Collections, in search order.")
 @click.option("-c", "--config", "assignments", multiple=True, metavar="STEP.OPTION=VALUE")
-@click.option("--pass-fraction", default=0.8, show_default=True, help="Of a night's exposures.")
-@click.option("--min-exposures", default=2, show_default=True, help="That make a night tested.")
-@click.option("--max-bad-nights", default=2, show_default=True, help="That end the range.")
-@click.option("--max-gap-days", default=30, show_default=True, help="Without a test.")
+@click.option(
+    "--pass-fraction",
+    type=click.FloatRange(0, 1),
+    default=0.8,
+    show_default=True,
+    help="Of a night's exposures.",
+)
+@click.option(
+    "--min-exposures",
+    type=click.IntRange(1),
+    default=2,
+    show_default=True,
+    help="That make a night tested.",
+)
+@click.option(
+    "--max-bad-nights",
+    type=click.IntRange(1),
+    default=2,
+    show_default=True,
+    help="That end the range.",
+)
+@click.option(
+    "--max-gap-days", type=click.IntRange(1), default=30, show_default=True, help="Without a test."
+)
 @click.option("--open-end", is_flag=True, help="Leave the end open if nothing ends the range.")
 @click.option("-o", "--output", help="Output chain of the verification.")
 @click.option("--plot", type=click.Path(dir_okay=False), help="Figure of the statistics by time.")
@@ -50,19 +70,20 @@ def command(
     \b
     cpflow validity repo u/me/biasGen --exposures "observation_type='bias'" --plot validity.png
     """
-    from cpflow.cli.output import comma_list, show_json, shown_progress
+    from cpflow.cli.output import figure_file, given_list, show_json, shown_progress
     from cpflow.errors import VerificationError
     from cpflow.graph.config import parse_assignments
     from cpflow.scheduler import load_profile
     from cpflow.session import Repo
 
+    figure_file(plot)
     profile = load_profile(cluster, workers=processes, repo_root=Path(repo))
     with Repo(repo) as repository, shown_progress() as (listener, _):
         validity = repository.validity(
             run,
             query,
             product=product,
-            inputs=comma_list(inputs),
+            inputs=given_list(inputs, "--input"),
             config=parse_assignments(assignments),
             output=output,
             profile=profile,

@@ -27,9 +27,11 @@ def command(repo: str, product: str | None, history: bool, as_json: bool) -> Non
     import time
 
     from cpflow.cli.output import show_json, show_table
+    from cpflow.products import product_name
     from cpflow.repo import Repository
     from cpflow.timespan import utc_to_tai
 
+    product = None if product is None else product_name(product)
     at = utc_to_tai(time.time_ns())
     with Repository(repo) as repository:
         found = repository.registry.waivers(product, history=history)

@@ -87,7 +87,10 @@ def parse_assignments(assignments: Iterable[str], origin: str = "command line") 
         try:
             parsed = yaml.safe_load(value) if value.strip() else None
         except yaml.YAMLError as error:
-            raise ConfigurationError(f"cannot read the value of {text!r}") from error
+            raise ConfigurationError(
+                f"cannot read the value of {text!r}",
+                hint="a list is written as in key=[a, b], and quoted for the shell",
+            ) from error
         if isinstance(parsed, str) and "," in parsed:
             parsed = [item.strip() for item in parsed.split(",") if item.strip()]
         values[snake_key(key)] = parsed
@@ -105,13 +108,24 @@ def load_layer(path: str | Path) -> Layer:
     import yaml
 
     try:
-        content = yaml.safe_load(Path(path).read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigurationError(f"cannot read configuration file {path}: {error}") from error
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot read configuration file {path}: {error.strerror}",
+            hint="-C takes a YAML file; -c key=value takes one value",
+        ) from error
+    except (UnicodeError, yaml.YAMLError) as error:
+        raise ConfigurationError(
+            f"configuration file {path} is not YAML: {' '.join(str(error).split())}",
+            hint="write `key: value`, one a line; `cpflow graph show GRAPH --config` lists them",
+        ) from error
     if content is None:
         content = {}
     if not isinstance(content, Mapping):
-        raise ConfigurationError(f"configuration file {path} is not a mapping of keys to values")
+        raise ConfigurationError(
+            f"configuration file {path} is not a mapping of keys to values",
+            hint="write `key: value`, one a line; `cpflow graph show GRAPH --config` lists them",
+        )
     return Layer(str(path), flatten(content))
 
 
@@ -174,4 +188,7 @@ def _invalid(error: ValidationError, origins: Mapping[str, str]) -> Configuratio
         problems.append(
             f"{key}={item['input']!r}: {item['msg'].lower()}" + (f" ({where})" if where else "")
         )
-    return ConfigurationError("configuration: " + "; ".join(problems))
+    hint = "`cpflow graph show GRAPH --config` lists every value, with its default"
+    if any("=" in str(item["input"]) for item in error.errors()):
+        hint = "-c takes one value; give it again for the next: -c a=1 -c b=2"
+    return ConfigurationError("configuration: " + "; ".join(problems), hint=hint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import importlib.util
 import os
@@ -145,9 +146,11 @@ def find_graph(name: str, repo_root: Path | None = None) -> GraphFile:
         if file.name == wanted:
             return file
     names = sorted({file.name for file in files})
+    close = difflib.get_close_matches(stem if path.suffix else name, names, n=3)
+    meant = f"did you mean {' or '.join(close)}? " if close else ""
     raise UsageError(
         f"there is no graph {name!r}",
-        hint=f"graphs are {', '.join(names)}; or give the path of a .py file",
+        hint=f"{meant}graphs are {', '.join(names)}; or give the path of a .py file",
     )
 
 
@@ -218,7 +221,10 @@ def _execute(path: Path) -> ModuleType:
     except CpflowError:
         raise
     except Exception as error:
-        raise UsageError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
+        raise UsageError(
+            f"{path} cannot be loaded: {type(error).__name__}: {error}",
+            hint="mend that file; `cpflow graph copy bias mine.py` writes one that works",
+        ) from error
     finally:
         del sys.modules[name]
     return module

@@ -182,6 +182,9 @@ def _missing(
     without = ""
     if hasattr(getattr(config, "isr", None), flag):
         without = f", or do without: -c isr.{flag}={'none' if flag == 'gain' else 'false'}"
+    if graph.name == f"verify/{product}":
+        # It is what is verified: nothing can be done without it.
+        without = ", or name what is verified: --candidate RUN"
     return MissingCalibrationError(
         f"graph {graph.name} needs a {product} for {instrument} detector {detector}, and none "
         f"holds for these exposures in {', '.join(path)}",

@@ -313,7 +313,8 @@ def _matching(graph: Graph, selected: Raws, told: bool) -> Raws:
         types = sorted({e.observation_type for e, _ in selected})
         raise NoDataError(
             f"the query selects {len(selected)} raw frames of type {', '.join(types)}, but graph "
-            f"{graph.name} takes only those with {select.where}"
+            f"{graph.name} takes only those with {select.where}",
+            hint="is it the right graph? `cpflow records REPO exposure` lists what there is",
         )
     if told and len(matching) < len(selected):
         logger.info(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 
 from cpflow.errors import UsageError
@@ -45,8 +46,11 @@ def product_name(name: str) -> str:
     found = _ALIASES.get(name, name)
     if found in DIMENSIONS:
         return found
+    close = difflib.get_close_matches(name, [*DIMENSIONS, *_ALIASES], n=2)
+    meant = f"did you mean {' or '.join(close)}? " if close else ""
     raise UsageError(
-        f"there is no product {name!r}", hint=f"known products: {', '.join(sorted(DIMENSIONS))}"
+        f"there is no product {name!r}",
+        hint=f"{meant}known products: {', '.join(sorted(DIMENSIONS))}",
     )
 
 

@@ -110,7 +110,9 @@ class Waivers(RegistryPart):
             lock = select(schema.instrument.c.id).where(schema.instrument.c.id == row)
             connection.execute(lock.with_for_update(key_share=True))
             for held in _waivers(connection, schema.waiver.c.instrument_id == row):
-                if held.state(made) == "in force" and _place(held) == _place(waiver):
+                # Another may have taken its time later than this one, and the lock before it.
+                at = max(made, held.created)
+                if held.state(at) == "in force" and _place(held) == _place(waiver):
                     raise ConflictError(
                         f"this is waived already: {held}",
                         hint=f"to replace it: cpflow unwaive REPO {held.short} --comment WHY",

@@ -71,7 +71,7 @@ class TestRefused:
         # A chain's name is one argument; children may be comma-separated.
         cpflow("chain", root, name, CERTIFIED, code=2)
         cpflow("associate", root, name, "--datasets", "bias", code=2)
-        cpflow("ingest", root, built / "raws", "--output-run", name, code=4)
+        cpflow("ingest", root, built / "raws", "--output-run", name, code=2)
         assert everything(root) == before
 
     def test_as_something_to_look_at_or_remove(self, root, name):
