@@ -274,7 +274,7 @@ class _Making:
     ) -> int:
         """Return the band height that fits the memory, and a plan of so many products."""
         if self.band_rows is not None:
-            return self.band_rows
+            return min(self.band_rows, detector.imaging_shape[0])
         images = sum(len(calibrations[name].sources) for name in calibrations if is_image(name))
         halo = _halo(resolved)
         fitting, chosen = (

@@ -120,7 +120,13 @@ def translated(url: URL, timeout: float) -> Iterator[None]:
                 hint="who only reads it has to write beside it, too. `cpflow init REPO --shared "
                 "GROUP` gives it to a group; PostgreSQL lets others read",
             ) from error
-        raise CpflowError(f"the registry {where} cannot be used: {reason}") from error
+        server = url.get_backend_name() == "postgresql"
+        raise CpflowError(
+            f"the registry {where} cannot be used: {reason}",
+            hint="see whether the server runs and lets you in: pg_isready, psql"
+            if server
+            else "`cpflow doctor` looks closer",
+        ) from error
     except exc.DatabaseError as error:
         state = getattr(error.orig, "sqlstate", None)
         if state in (_NO_PRIVILEGE, _READ_ONLY):
@@ -132,5 +138,8 @@ def translated(url: URL, timeout: float) -> Iterator[None]:
                 "configs/clusters/README.md",
             ) from error
         if "not a database" in str(error.orig) or "malformed" in str(error.orig):
-            raise CpflowError(f"{where} is not a sound registry: {error.orig}") from error
+            raise CpflowError(
+                f"{where} is not a sound registry: {error.orig}",
+                hint="bring the database back from a backup",
+            ) from error
         raise

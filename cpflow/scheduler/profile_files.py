@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import logging
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,10 @@ def _find(name: str | Profile, repo_root: Path | None) -> Profile:
     if isinstance(name, Profile):
         return name
     if name.startswith(_ADDRESSES):
+        if not name.startswith("inproc://") and not re.fullmatch(r".+:\d+/?", name[6:]):
+            raise ConfigurationError(
+                f"the address {name!r} has no port", hint=f"{name.rstrip('/')}:8786, for instance"
+            )
         return AddressProfile(address=name)
     files = profile_files(repo_root)
     path = Path(name)
@@ -148,6 +153,11 @@ def _read(path: Path) -> dict[str, Any]:
 
     try:
         content = yaml.safe_load(path.read_text())
+    except FileNotFoundError as error:
+        raise ConfigurationError(
+            f"there is no cluster profile {path}",
+            hint="configs/clusters/README.md says how to write",
+        ) from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigurationError(f"cannot read cluster profile {path}: {error}") from error
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):

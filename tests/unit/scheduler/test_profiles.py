@@ -137,7 +137,7 @@ def test_what_is_wrong_is_named(tmp_path, text, named):
 def test_a_name_that_is_not_there():
     with pytest.raises(ConfigurationError, match="address, gateway, kubernetes, local, slurm, thr"):
         load_profile("nothing")
-    with pytest.raises(ConfigurationError, match="cannot read cluster profile"):
+    with pytest.raises(ConfigurationError, match=r"no cluster profile .*/nothing\.yaml"):
         load_profile("nothing.yaml")
 
 
@@ -195,3 +195,11 @@ def test_a_key_that_everybody_may_read_is_refused(tmp_path):
     security.key.unlink()
     with pytest.raises(ConfigurationError, match=r"key\.pem is not there"):
         dask_security(security)
+
+
+@pytest.mark.parametrize("address", ["tcp://10.0.0.7", "tls://scheduler.example/", "tcp://a:b"])
+def test_an_address_without_a_port_is_refused(address):
+    with pytest.raises(ConfigurationError, match="has no port") as caught:
+        load_profile(address)
+    assert ":8786" in caught.value.hint
+    assert load_profile("tcp://10.0.0.7:8786").address == "tcp://10.0.0.7:8786"
