@@ -55,7 +55,7 @@ def progress_listener() -> Iterator[Listener]:
             yield PlainProgress()
         return
     bar = _bar()
-    if not bar.console.is_terminal:
+    if not _on_terminal(bar):
         yield PlainProgress()
         return
     with bar:
@@ -160,11 +160,16 @@ class BarProgress:
         self._all = None
 
 
+def _on_terminal(bar: Progress) -> bool:
+    # Rich also takes FORCE_COLOR for one, which Jupyter sets for the commands of its cells.
+    return bar.console.is_terminal and bar.console.file.isatty()
+
+
 @contextmanager
 def progress_counter(description: str) -> Iterator[Callable[[int, int], None]]:
     """Yield a function of (done, total) that shows a bar on a terminal."""
     bar = _bar()
-    if not (bar.console.is_terminal or bar.console.is_jupyter):
+    if not (_on_terminal(bar) or bar.console.is_jupyter):
         yield lambda done, total: None
         return
     with bar:

@@ -66,7 +66,7 @@ class Simulation:
 
 
 def simulate(
-    out: Path,
+    out: str | Path,
     instrument: Instrument,
     sequence: Sequence,
     *,
@@ -117,6 +117,7 @@ def simulate(
     ConfigurationError
         If `out` holds the truth of another camera.
     """
+    out = Path(out)
     if not sequence.observations:
         raise NoDataError(f"{sequence.name} lists no observations")
     if not instrument.camera.detectors:

@@ -186,7 +186,7 @@ def test_the_scheduler_is_killed(repo, cluster, work, reference):
 def test_a_worker_over_its_memory_limit(repo, tmp_path, work, reference):
     """Once: it is started again and the run goes on. Always: the run names the exposure."""
     victim = repo.exposures()[5].exposure
-    with Cluster(tmp_path / "cluster", memory="700MB") as cluster:
+    with Cluster(tmp_path / "cluster", memory="1GB") as cluster:
         total = whole(repo, cluster, work)
         cluster.forget()
         (cluster.directory / f"hog-{victim}-once").touch()
