@@ -21,6 +21,8 @@ from typing import Any
 
 import psutil
 
+from cpflow.scheduler.suspects import NO_WAITING
+
 # Loaded by each worker, before any task.
 _TRACER = """
 import json, os, time
@@ -124,6 +126,7 @@ class Cluster:
         environment = {
             **os.environ,
             "CPFLOW_TRACE": str(self.directory),
+            **NO_WAITING,
             "DASK_DISTRIBUTED__WORKER__MEMORY__MONITOR_INTERVAL": "50ms",
         }
         with (self.directory / f"{program}.log").open("ab") as log:

@@ -22,6 +22,7 @@ from cpflow.scheduler.numerics import ONE_THREAD
 from cpflow.scheduler.profiles import LOOPBACK, Security, SlurmProfile
 from cpflow.scheduler.security import dask_security
 from cpflow.scheduler.slurm import clock, exports, slurm_directives
+from cpflow.scheduler.suspects import NO_WAITING
 
 # Of the process that looks after each worker.
 _NANNY_MEMORY = 128 * 2**20
@@ -142,6 +143,7 @@ def _before(job: BatchJob) -> list[str]:
     environment = {
         **ONE_THREAD,
         "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": str(allowed),
+        **NO_WAITING,
     }
     return [
         *job.profile.prologue,

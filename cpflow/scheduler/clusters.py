@@ -28,6 +28,7 @@ from cpflow.scheduler.profiles import (
 )
 from cpflow.scheduler.security import configured_security, dask_security
 from cpflow.scheduler.slurm import slurm_client
+from cpflow.scheduler.suspects import no_waiting
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ def _local(profile: LocalProfile, memory: int | None) -> Iterator[Any]:
 
     security = dask_security(profile.security)
     environment = {**dask.config.get("distributed.nanny.pre-spawn-environ"), **ONE_THREAD}
-    with dask.config.set({"distributed.nanny.pre-spawn-environ": environment}):
+    with no_waiting(), dask.config.set({"distributed.nanny.pre-spawn-environ": environment}):
         cluster = LocalCluster(
             n_workers=profile.cores // profile.worker.threads,
             threads_per_worker=profile.worker.threads,

@@ -13,6 +13,7 @@ from typing import Any
 from cpflow.scheduler.numerics import ONE_THREAD
 from cpflow.scheduler.profiles import GatewayProfile, KubernetesProfile
 from cpflow.scheduler.starting import optional, started
+from cpflow.scheduler.suspects import NO_WAITING
 
 
 def kubernetes_arguments(profile: KubernetesProfile, memory: int) -> dict[str, Any]:
@@ -36,6 +37,7 @@ def kubernetes_arguments(profile: KubernetesProfile, memory: int) -> dict[str, A
         env={
             **ONE_THREAD,
             "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": str(allowed),
+            **NO_WAITING,
             **profile.environment,
         },
         worker_command=command,

@@ -12,6 +12,7 @@ from cpflow.scheduler.numerics import ONE_THREAD
 from cpflow.scheduler.profiles import LOOPBACK, SlurmProfile
 from cpflow.scheduler.security import dask_security
 from cpflow.scheduler.starting import optional, started
+from cpflow.scheduler.suspects import no_waiting
 
 # Seconds over which workers that end before their walltime do so, so that not all go at once.
 _STAGGER = 30
@@ -28,7 +29,7 @@ def slurm_client(profile: SlurmProfile, memory: int | None) -> Iterator[Any]:
 
     arguments = slurm_arguments(profile, profile.worker.memory or memory or 2**31)
     with ExitStack() as stack:
-        with started("SLURM", "see whether `sinfo` and `squeue` answer here"):
+        with no_waiting(), started("SLURM", "see whether `sinfo` and `squeue` answer here"):
             cluster = stack.enter_context(SLURMCluster(**arguments))
             client = stack.enter_context(Client(cluster, security=arguments["security"]))
         yield client

@@ -371,16 +371,24 @@ def test_the_disk_is_full(repo, small_disk, reference, tmp_path, work, where):
             total = whole(small, cluster, work)
             for size in (200_000, 900_000):
                 cluster.forget()
-                codes.append(fill(root, cluster.address, size, small_disk, reference))
-                if size > 500_000:
-                    # What could be written was kept: a band is written at a time by each worker.
-                    again = 2 * len(small.exposures()) * (ROWS + 1)
-                    check_redone(cluster, work, total, again)
+                lost = []
+                codes.append(
+                    fill(
+                        root,
+                        cluster.address,
+                        size,
+                        small_disk,
+                        reference,
+                        lambda lost=lost: lost.append(work.lost(cluster.calls(), recorded(root))),
+                    )
+                )
+                # What could be written was kept.
+                check_redone(cluster, work, total, lost[0] if lost else 0)
     assert codes[0] == 4
     assert set(codes) <= {0, 4}
 
 
-def fill(root, where, free, disk, reference):
+def fill(root, where, free, disk, reference, failed=lambda: None):
     """Run with so many bytes free, then with room; return the first exit code."""
     _, leave, filler = disk
     output = f"u/test/full{free}"
@@ -393,6 +401,7 @@ def fill(root, where, free, disk, reference):
         assert "the same command again" in done.stderr, done.stderr
         assert "room" in done.stderr
         assert contents(root) == before, "nothing of it is visible"
+        failed()
         finish(root, where, output)
     with Repo(root) as small:
         assert built(small, output) == reference

@@ -237,9 +237,9 @@ class Machine(RuleBasedStateMachine):
     ("kind", "examples"),
     [
         ("sqlite", 25),
-        pytest.param("sqlite", 130, marks=pytest.mark.slow),
+        pytest.param("sqlite", 60, marks=pytest.mark.slow),
         pytest.param("postgresql", 10, marks=pytest.mark.postgresql),
-        pytest.param("postgresql", 40, marks=[pytest.mark.postgresql, pytest.mark.slow]),
+        pytest.param("postgresql", 20, marks=[pytest.mark.postgresql, pytest.mark.slow]),
     ],
 )
 def test_registry_agrees_with_the_model(kind: str, examples: int) -> None:
