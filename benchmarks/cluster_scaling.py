@@ -139,7 +139,7 @@ def measure(repo: Repo, graph: str, options: argparse.Namespace, directory: Path
     schedulers = [one.scheduler for kind in ("1", "2") for one in runs[kind]]
     return {
         "graph": graph,
-        "exposures": options.exposures,
+        "exposures": len(plan.products[0].raws),
         "tasks": plan.tasks,
         "seconds": {kind: round(value, 2) for kind, value in seconds.items()},
         "seconds_of_new_workers": {
@@ -164,9 +164,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--scale", type=int, default=1)
     parser.add_argument("--directory", type=Path)
+    parser.add_argument("--raws", type=Path, help="full-size LATISS raws, instead of simulating")
+    parser.add_argument("--graphs", nargs="+", default=["bias", "dark"])
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.directory) as directory:
         here = Path(directory)
+        raws = options.raws or here / "raws"
         camera = load_instrument("latiss")
         camera = camera if options.scale == 1 else scaled(camera, options.scale)
         truth = Truth(dark=Dark(), cosmic_rays=CosmicRays())
@@ -174,13 +177,14 @@ def main() -> None:
             bias_sequence(options.exposures, truth=truth),
             dark_sequence(options.exposures, exposure_time=30.0, truth=truth),
         ):
-            simulate(here / "raws", camera, sequence, truth=truth)
-        dump_instrument(camera, here / "raws" / "instrument.yaml")
-        Repo.create(here / "repo", here / "raws" / "instrument.yaml").close()
+            if options.raws is None:
+                simulate(raws, camera, sequence, truth=truth)
+        dump_instrument(camera, here / "instrument.yaml")
+        Repo.create(here / "repo", here / "instrument.yaml").close()
         with Repo(here / "repo") as repo:
-            repo.ingest(here / "raws")
+            repo.ingest(raws)
             repo.plan("bias", "observation_type='bias'").run(output="u/bench/bias")
-            for graph in ("bias", "dark"):
+            for graph in options.graphs:
                 print(json.dumps(measure(repo, graph, options, here)), flush=True)
         for workers in (1, 2):
             rate = tasks_that_do_nothing(here, workers)
