@@ -32,8 +32,12 @@ Each error has an exit code for the command line, and may carry a hint: what to 
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from typing import ClassVar
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What the system says of a file system that takes no more."""
 
 
 class CpflowError(Exception):

@@ -130,7 +130,7 @@ def denied(error: PermissionError) -> AccessError:
         return AccessError(str(error))
     path = Path(os.fsdecode(error.filename))
     return AccessError(
-        f"{path}: {error.strerror} for user {_name_of_user(os.geteuid())}{owned(path)}",
+        f"{path}: {error.strerror} for user {name_of_user(os.geteuid())}{owned(path)}",
         hint="if several people build in one repository, its owner runs "
         "`cpflow init REPO --shared GROUP` once, with a group that all of them are in",
     )
@@ -145,13 +145,14 @@ def owned(path: Path) -> str:
             continue
         what = "it" if one == path else str(one)
         return (
-            f"; {what} belongs to {_name_of_user(found.st_uid)}, group "
+            f"; {what} belongs to {name_of_user(found.st_uid)}, group "
             f"{_name_of_group(found.st_gid)}, {stat.filemode(found.st_mode)}"
         )
     return ""
 
 
-def _name_of_user(number: int) -> str:
+def name_of_user(number: int) -> str:
+    """Return the name of a user, or the number where nobody has given one."""
     import pwd
 
     try:

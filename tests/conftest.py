@@ -42,11 +42,12 @@ _LONG = (
 def pytest_collection_modifyitems(items):
     """Slow tests come first, file by file, the longest file at the head."""
     places = {name: place for place, name in enumerate(_LONG)}
-    items.sort(
-        key=lambda item: (
-            places.get(item.path.name, len(places)) if item.get_closest_marker("slow") else 99
-        )
-    )
+
+    def place(item):
+        is_slow = item.get_closest_marker("slow") is not None
+        return not is_slow, places.get(item.path.name, len(places)) if is_slow else 0
+
+    items.sort(key=place)
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import errno
 import os
 
-from cpflow.errors import AccessError, CpflowError, StorageError, UsageError
+from cpflow.errors import NO_ROOM, AccessError, CpflowError, StorageError, UsageError
 
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REMEDIES = {
     errno.ENOENT: "is it spelled right, and is there the directory that it is to be in?",
     errno.ENOTDIR: "a part of that path is a file: name another one",
@@ -28,7 +27,7 @@ def refused_by_system(error: OSError) -> CpflowError:
     names = [os.fsdecode(name) for name in (error.filename, error.filename2) if name is not None]
     place = " -> ".join(names) or "a file, or standard output"
     said = error.strerror or str(error)
-    if error.errno in _NO_ROOM:
+    if error.errno in NO_ROOM:
         return StorageError(f"{place}: {said}", hint="make room, then give the same command again")
     return AccessError(f"{place}: {said}", hint=_REMEDIES.get(error.errno or 0))
 

@@ -127,7 +127,7 @@ def describe(plan: Plan) -> dict[str, Any]:
 
 
 def _show(plan: Plan) -> None:
-    from cpflow.plan import size_text
+    from cpflow.sizes import size_text
 
     click.echo(f"graph {plan.graph.name}: {plan.graph.title}")
     for p in plan.products[:_SHOWN]:
@@ -167,7 +167,8 @@ def _show(plan: Plan) -> None:
 
 
 def _show_projections(plan: Plan) -> None:
-    from cpflow.plan import project, size_text
+    from cpflow.plan import project
+    from cpflow.sizes import size_text
 
     for cores in _CORES:
         found = project(plan, cores)

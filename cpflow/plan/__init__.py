@@ -2,7 +2,7 @@
 
 from cpflow.plan.facts import Facts, Together, kind_of, task_keys, together_of
 from cpflow.plan.making import make_plan
-from cpflow.plan.memory import DEFAULT_TASK_MEMORY, choose_band_rows, size_text
+from cpflow.plan.memory import DEFAULT_TASK_MEMORY, choose_band_rows
 from cpflow.plan.plan import Plan
 from cpflow.plan.product import PlannedProduct
 from cpflow.plan.projection import Projection, project
@@ -20,7 +20,6 @@ __all__ = [
     "make_plan",
     "project",
     "promise_key",
-    "size_text",
     "task_keys",
     "together_of",
 ]

@@ -20,13 +20,13 @@ from cpflow.plan.memory import (
     band_memory,
     choose_band_rows,
     most_bands,
-    size_text,
 )
 from cpflow.plan.plan import Plan
 from cpflow.plan.product import PlannedProduct, identity_of_others
 from cpflow.products import DIMENSIONS, is_image, product_spec
 from cpflow.registry import DatasetRef
 from cpflow.repo import Repository
+from cpflow.sizes import size_text
 from cpflow.stack import Memo, Stack, open_stack
 from cpflow.steps.brighter_fatter import CorrectBrighterFatter
 

@@ -31,15 +31,6 @@ IMAGE_PIXEL = 4 + 4 + 2
 _FINDING_PIXEL = 24
 
 
-def size_text(size: float) -> str:
-    """Return a number of bytes for people to read."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
-
-
 def frame_memory(detector: Detector, *, corrected: bool = False, images: int = 0) -> int:
     """Return the bytes that a measure task holds.
 

@@ -15,9 +15,10 @@ from cpflow.errors import UsageError
 from cpflow.exposure import Exposure
 from cpflow.graph import ChainGraph, Graph, Resolved
 from cpflow.plan.facts import Together, together_facts, together_of
-from cpflow.plan.memory import INTERPRETER_MEMORY, MOST_HELD, scheduler_memory, size_text
+from cpflow.plan.memory import INTERPRETER_MEMORY, MOST_HELD, scheduler_memory
 from cpflow.plan.product import PlannedProduct
 from cpflow.repo import Repository
+from cpflow.sizes import size_text
 from cpflow.stack.geometry import assemble
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from cpflow.camera import Detector
 from cpflow.plan.facts import kind_of, task_keys
-from cpflow.plan.memory import size_text
+from cpflow.sizes import size_text
 
 if TYPE_CHECKING:
     from cpflow.plan.plan import Plan

@@ -15,16 +15,17 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from cpflow.errors import AccessError, CpflowError
+from cpflow.errors import NO_ROOM, AccessError, CpflowError
 from cpflow.findings import Finding, error, sound, warning
-from cpflow.permissions import is_shared, owned
+from cpflow.permissions import is_shared, name_of_user, owned
 from cpflow.registry.check import network_file_system
 from cpflow.registry.engine import as_url
 from cpflow.repo.repository import Repository, registry_url
 from cpflow.repo.sharing import not_shared
+from cpflow.sizes import size_text
 from cpflow.store import LOGS, PRODUCTS, STAGING
 
-_MIB, _GIB = 2**20, 2**30
+_GIB = 2**30
 _FEW_INODES = 10_000
 _SHOWN = 3
 _PATIENCE = 5
@@ -35,7 +36,7 @@ _SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 def examine_storage(root: Path) -> Iterator[Finding]:
     """Yield what is found of files and locks, without the registry: it may be out of reach."""
     denied = list(_denied(root))
-    yield from denied or [sound("permissions", f"{_user()} may build here")]
+    yield from denied or [sound("permissions", f"{name_of_user(os.geteuid())} may build here")]
     yield from _sharing(root)
     if not denied:
         yield _locks(root)
@@ -52,13 +53,15 @@ def examine_space(repository: Repository) -> Iterator[Finding]:
     if free < needed:
         yield warning(
             "space",
-            f"{root} has {_text(free)} free; the largest product has {_text(products)}, and takes "
-            f"twice that while it is made; the largest staging has {_text(staged)}",
+            f"{root} has {size_text(free)} free; the largest product has {size_text(products)}, "
+            f"and takes twice that while it is made; the largest staging has {size_text(staged)}",
             "make room: `cpflow doctor REPO --clean` drops what was interrupted, `cpflow "
             "remove-run` what is not needed",
         )
     else:
-        yield sound("space", f"{_text(free)} free, the largest product has {_text(products)}")
+        yield sound(
+            "space", f"{size_text(free)} free, the largest product has {size_text(products)}"
+        )
     found = os.statvfs(root)
     if found.f_files and found.f_favail < _FEW_INODES:
         yield warning(
@@ -124,7 +127,8 @@ def _denied(root: Path) -> Iterator[Finding]:
         except OSError as failure:
             yield warning(
                 "permissions",
-                f"{place}: {failure.strerror} for {_user()}{owned(place)}: nothing can be built",
+                f"{place}: {failure.strerror} for {name_of_user(os.geteuid())}{owned(place)}: "
+                "nothing can be built",
                 _remedy(failure),
             )
 
@@ -132,7 +136,7 @@ def _denied(root: Path) -> Iterator[Finding]:
 def _remedy(failure: OSError) -> str:
     if failure.errno == errno.EROFS:
         return "mount it so that it can be written, or build in another repository"
-    if failure.errno in (errno.ENOSPC, errno.EDQUOT):
+    if failure.errno in NO_ROOM:
         return "make room on that disk, or have your quota raised"
     return "its owner runs `cpflow init REPO --shared GROUP`, with a group that you are in"
 
@@ -212,14 +216,3 @@ def _size(directory: Path) -> int:
         for place, _, names in os.walk(directory)
         for name in names
     )
-
-
-def _text(size: int) -> str:
-    return f"{size / _GIB:.1f} GiB" if size >= _GIB / 10 else f"{size / _MIB:.1f} MiB"
-
-
-def _user() -> str:
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return f"user {os.geteuid()}"

@@ -6,8 +6,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from cpflow.plan import Plan, size_text, task_keys
+from cpflow.plan import Plan, task_keys
 from cpflow.report.pictures import save
+from cpflow.sizes import size_text
 
 
 def draw_plan(plan: Plan, path: Path) -> None:

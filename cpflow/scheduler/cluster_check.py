@@ -23,6 +23,7 @@ from cpflow.scheduler.clusters import open_client
 from cpflow.scheduler.marks import marked
 from cpflow.scheduler.profile_files import load_profile
 from cpflow.scheduler.profiles import AddressProfile, Profile, ThreadsProfile
+from cpflow.scheduler.starting import going_on
 from cpflow.scheduler.version_check import compare_versions
 from cpflow.scheduler.worker_probe import Mark, Question, probe
 
@@ -78,7 +79,7 @@ def examine_cluster(
     with (
         _own_words(),
         _opened(profile.model_copy(update={"limits": patient})) as client,
-        _going_on(),
+        going_on("see the logs of scheduler and workers"),
     ):
         left = timeout - (time.monotonic() - begin)
         yield from _waited(client, profile, max(0.0, left), timeout)
@@ -260,17 +261,3 @@ def _own_words() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", VersionMismatchWarning)
         yield
-
-
-@contextmanager
-def _going_on() -> Iterator[None]:
-    """Say in cpflow's words that a cluster went away."""
-    from distributed.comm.core import CommClosedError
-
-    try:
-        yield
-    except (CommClosedError, CancelledError, OSError) as failure:
-        raise ClusterLostError(
-            f"the cluster went away while it was examined: {failure}",
-            hint="see the logs of scheduler and workers",
-        ) from failure

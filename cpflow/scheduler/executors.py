@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from cpflow.errors import ClusterLostError
 from cpflow.scheduler.numerics import one_thread
 from cpflow.scheduler.profiles import Profile, ThreadsProfile
+from cpflow.scheduler.starting import going_on
 from cpflow.scheduler.task_news import TaskNews
 
 logger = logging.getLogger(__name__)
@@ -59,24 +60,6 @@ class Executor(Protocol):
 
 class _StoppedError(Exception):
     """Ends what is computed of values that nobody waits for any more."""
-
-
-@contextmanager
-def _cluster_errors() -> Iterator[None]:
-    """Say in cpflow's words that a cluster went away."""
-    from concurrent.futures import CancelledError
-
-    from distributed.comm.core import CommClosedError
-
-    try:
-        yield
-    except (CommClosedError, CancelledError, OSError) as error:
-        # What is cancelled was not so by us: Dask does it when the connection is lost.
-        lost = isinstance(error, CancelledError)
-        reason = "the connection to its scheduler is lost" if lost else str(error)
-        raise ClusterLostError(
-            f"the cluster went away: {reason}", hint="run the same command again to resume"
-        ) from error
 
 
 class ThreadsExecutor:
@@ -187,7 +170,7 @@ class ClusterExecutor:
         if self._queue is None:
             self._queue = as_completed(loop=self.client.loop)
             self._news = TaskNews(self.client)
-        with _cluster_errors():
+        with going_on():
             future = self.client.compute(value)
         self._news.expect(name, value.__dask_graph__(), tick)
         self._submitted[future] = name
@@ -203,7 +186,7 @@ class ClusterExecutor:
         """
         answered = seen = looked = time.monotonic()
         every = min(_LOOK, self._patience / 2, self._silence / 2)
-        with _cluster_errors():
+        with going_on():
             while not self._queue.has_ready():
                 self._news.listen(_POLL)
                 now = time.monotonic()
@@ -259,7 +242,7 @@ class ClusterExecutor:
             # It would be waited for.
             return
         # Of a cluster that is gone nothing can be taken back.
-        with suppress(ClusterLostError), _cluster_errors():
+        with suppress(ClusterLostError), going_on():
             self.client.cancel(list(self._submitted))
         self._submitted.clear()
         if self._queue is not None:

@@ -6,8 +6,9 @@ import math
 from bisect import bisect_left
 
 from cpflow.errors import UsageError
-from cpflow.plan import Plan, size_text
+from cpflow.plan import Plan
 from cpflow.scheduler.profiles import AddressProfile, Profile, ThreadsProfile
+from cpflow.sizes import size_text
 
 # What Dask lets a worker fill before it starts no more tasks: distributed.worker.memory.pause.
 PAUSE = 0.8

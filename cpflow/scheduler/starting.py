@@ -31,3 +31,19 @@ def started(what: str, hint: str) -> Iterator[None]:
         raise ClusterLostError(
             f"{what} starts no cluster: {type(error).__name__}: {error}", hint=hint
         ) from error
+
+
+@contextmanager
+def going_on(hint: str = "run the same command again to resume") -> Iterator[None]:
+    """Say in cpflow's words that a cluster went away."""
+    from concurrent.futures import CancelledError
+
+    from distributed.comm.core import CommClosedError
+
+    try:
+        yield
+    except (CommClosedError, CancelledError, OSError) as error:
+        # What is cancelled was not so by us: Dask does it when the connection is lost.
+        lost = isinstance(error, CancelledError)
+        reason = "the connection to its scheduler is lost" if lost else str(error)
+        raise ClusterLostError(f"the cluster went away: {reason}", hint=hint) from error

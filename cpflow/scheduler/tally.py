@@ -8,8 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from cpflow.plan import size_text
 from cpflow.scheduler.events import Event, time_text
+from cpflow.sizes import size_text
 
 _SHOWN = 20
 

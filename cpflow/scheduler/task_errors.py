@@ -6,7 +6,6 @@ and all that is finished is kept for the next attempt.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import re
@@ -17,17 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from cpflow.errors import (
+    NO_ROOM,
     ClusterLostError,
     CpflowError,
     InterruptedRunError,
     StorageError,
     TaskError,
 )
-from cpflow.plan import PlannedProduct, size_text
+from cpflow.plan import PlannedProduct
+from cpflow.sizes import size_text
 
 logger = logging.getLogger(__name__)
 
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _OF_EXPOSURE = re.compile(r"(?:measure|pair)-.+-(\d+)-[0-9a-f]{16}")
 _OF_BAND = re.compile(r".+-band-(\d+)-[0-9a-f]{16}")
 
@@ -58,7 +58,7 @@ def product_error(error: BaseException, product: PlannedProduct) -> CpflowError:
 
 def is_full(error: BaseException) -> bool:
     """Whether a file system took no more."""
-    return isinstance(error, OSError) and error.errno in _NO_ROOM
+    return isinstance(error, OSError) and error.errno in NO_ROOM
 
 
 @contextmanager

@@ -130,8 +130,10 @@ def test_a_run_has_as_many_tasks_as_its_plan(repo):
     for product in plan.products:
         if not plan.superseded(product) and product.step != "defects-again":
             if product.type == "flat":
-                # What the solution has measured of its exposures is read, with all that it took.
-                assert 0.85 * product.facts.tasks < totals[product.label] <= product.facts.tasks
+                # What the solution has measured is read, if it was there when the tasks were
+                # written: what only the two looks at each exposure took is not needed then.
+                saved = product.facts.tasks - totals[product.label]
+                assert 0 <= saved <= 2 * product.facts.exposures
             else:
                 assert totals[product.label] == product.facts.tasks, product.label
             # Constants are no tasks to run.
