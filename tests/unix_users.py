@@ -2,13 +2,16 @@
 
 A server of root imports cpflow and compiles its kernels once, then forks for each command, and the
 child gives up root before it begins. An interpreter for each command would compile all kernels
-again, and cannot be started where the files of Python are root's alone.
+again, and cannot be started where the files of Python are root's alone. The graphs and profiles of
+cpflow itself are read by the child: `unreadable` says where others may not.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import pkgutil
 import select
 import subprocess
 import sys
@@ -18,6 +21,8 @@ from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+import cpflow
 
 GROUP = 61000
 
@@ -83,7 +88,9 @@ class Users:
             stdout=subprocess.PIPE,
             text=True,
         )
-        assert self._answer() == "ready"
+        if self._answer() != "ready":
+            self.close()
+            raise AssertionError("a command of the warm-up failed")
 
     def _answer(self) -> str:
         assert self._server.stdout is not None
@@ -107,6 +114,23 @@ class Users:
         """End the server, which waits for what runs."""
         self._server.communicate(timeout=120)
         self._directory.cleanup()
+
+
+def unreadable() -> Path | None:
+    """Return the directory that keeps others from the files of cpflow, if one does."""
+    here = Path(cpflow.__file__).resolve().parent
+    for directory in (here, *here.parents):
+        if directory.stat().st_mode & 0o005 != 0o005:
+            return directory
+    return None
+
+
+def _import_all() -> None:
+    """Import all of cpflow, of which a child may not be able to read more."""
+    for module in pkgutil.walk_packages(cpflow.__path__, "cpflow."):
+        # Alembic runs its scripts; they are not for import.
+        if not module.name.endswith("__main__") and ".migrations." not in module.name:
+            importlib.import_module(module.name)
 
 
 def _child(user: dict[str, Any], arguments: list[str], output: str) -> None:
@@ -141,6 +165,7 @@ def _serve(warm_up: list[list[str]]) -> None:
 
     from cpflow.cli.app import run
 
+    _import_all()
     answers = os.fdopen(os.dup(1), "w")
     with (
         Path(os.devnull).open("w") as nowhere,
