@@ -48,6 +48,26 @@ def as_url(url_or_path: str | Path) -> URL:
     return url
 
 
+def lasting_url(url: str) -> str:
+    """Return the URL of a database as a repository keeps it: the same from every directory.
+
+    Raises
+    ------
+    UsageError
+        If it is not one that a registry can have.
+    """
+    if "://" not in url:
+        raise UsageError(
+            f"{url!r} is not the URL of a database",
+            hint="sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME; without one the registry "
+            "is a file of the repository",
+        )
+    found = as_url(url)
+    if found.get_backend_name() != "sqlite":
+        return url
+    return str(found.set(database=str(Path(found.database or "").absolute())))
+
+
 def sqlite_engine(url: URL, timeout: float, *, create: bool) -> Engine:
     """Return an engine for a file, which must exist unless it may be made."""
     path = Path(url.database or "").absolute()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,6 +15,7 @@ from cpflow.io.instrument import Instrument, detector_from_geometry, load_instru
 from cpflow.permissions import denied, make_directory, share
 from cpflow.products import DIMENSIONS, is_calibration
 from cpflow.registry import DataId, DatasetRef, DatasetType, Registry
+from cpflow.registry.engine import lasting_url
 from cpflow.repo.exposures import Exposures
 from cpflow.repo.policy import KEY as POLICY
 from cpflow.repo.policy import check_policy, policy_in
@@ -88,6 +89,22 @@ def registry_url(root: Path) -> str:
     return read_config(root).get("registry") or str(root.resolve() / _SQLITE)
 
 
+@contextmanager
+def _made(root: Path) -> Iterator[None]:
+    """Make a directory, which is taken away again if its registry cannot be made."""
+    existed = root.exists()
+    make_directory(root)
+    try:
+        yield
+    except BaseException:
+        for path in root.glob(f"{_SQLITE}*"):
+            path.unlink(missing_ok=True)
+        if not existed:
+            with suppress(OSError):
+                root.rmdir()
+        raise
+
+
 class Repository:
     """Registry and store under one root directory.
 
@@ -131,7 +148,7 @@ class Repository:
         Raises
         ------
         UsageError
-            If `root` holds something else, or has another database.
+            If `root` holds something else, or has another database, or `db` is not a URL.
         InstrumentError
             If the instrument file is not sound.
         """
@@ -140,6 +157,8 @@ class Repository:
         loaded = None if instrument is None else load_instrument(str(instrument))
         if policy is not None:
             check_policy(policy)
+        if db is not None:
+            db = lasting_url(db)
         path = Path(root)
         if not (path / CONFIG).exists():
             if path.exists() and (not path.is_dir() or any(path.iterdir())):
@@ -148,8 +167,8 @@ class Repository:
                     "repository",
                     hint="name a new directory",
                 )
-            make_directory(path)
-            registry = Registry.create(db or str(path.resolve() / _SQLITE))
+            with _made(path):
+                registry = Registry.create(db or str(path.resolve() / _SQLITE))
             if db is None:
                 # SQLite does not ask the umask.
                 share(path / _SQLITE)

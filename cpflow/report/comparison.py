@@ -348,6 +348,8 @@ def compare(
     ------
     MissingCalibrationError
         If nothing else is certified then.
+    UsageError
+        If they are of two types, or the same.
     """
     lineage = [repository.registry.lineage(new.id)]
     if old is None:
@@ -365,6 +367,11 @@ def compare(
                 f"no other {new.type} is certified in {', '.join(path)} for the exposures of {new}",
                 hint="name what to compare with",
             )
+    if old.id == new.id:
+        raise UsageError(
+            f"{new} is compared with itself",
+            hint="name another one; `cpflow collections REPO` shows the runs",
+        )
     if old.type != new.type:
         raise UsageError(f"a {new.type} cannot be compared with a {old.type}")
     lineage.append(repository.registry.lineage(old.id))

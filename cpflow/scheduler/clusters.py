@@ -28,6 +28,7 @@ from cpflow.scheduler.profiles import (
 )
 from cpflow.scheduler.security import configured_security, dask_security
 from cpflow.scheduler.slurm import slurm_client
+from cpflow.scheduler.starting import check_installed
 from cpflow.scheduler.suspects import no_waiting
 
 logger = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ def open_client(profile: Profile, memory: int | None, *, prepare: bool = True) -
     ConfigurationError
         If a package is not installed, or a file of TLS is not there.
     """
+    check_installed(profile)
     with _OPEN[type(profile)](profile, memory) as client:
         _wait_for_a_worker(client, profile)
         if prepare:

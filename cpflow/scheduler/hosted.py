@@ -12,7 +12,7 @@ from typing import Any
 
 from cpflow.scheduler.numerics import ONE_THREAD
 from cpflow.scheduler.profiles import GatewayProfile, KubernetesProfile
-from cpflow.scheduler.starting import optional, started
+from cpflow.scheduler.starting import started
 from cpflow.scheduler.suspects import NO_WAITING
 
 
@@ -58,8 +58,7 @@ def kubernetes_arguments(profile: KubernetesProfile, memory: int) -> dict[str, A
 @contextmanager
 def kubernetes_client(profile: KubernetesProfile, memory: int | None) -> Iterator[Any]:
     """Yield a client of pods."""
-    with optional("kubernetes", "dask-kubernetes"):
-        from dask_kubernetes.operator import KubeCluster
+    from dask_kubernetes.operator import KubeCluster
     from distributed import Client
 
     arguments = kubernetes_arguments(profile, profile.worker.memory or memory or 2**31)
@@ -73,8 +72,7 @@ def kubernetes_client(profile: KubernetesProfile, memory: int | None) -> Iterato
 @contextmanager
 def gateway_client(profile: GatewayProfile, _: int | None) -> Iterator[Any]:
     """Yield a client of a cluster that a gateway started."""
-    with optional("gateway", "dask-gateway"):
-        from dask_gateway import GatewayCluster
+    from dask_gateway import GatewayCluster
 
     with ExitStack() as stack:
         with started("the gateway", f"see whether {profile.address} answers, and takes you"):

@@ -27,6 +27,7 @@ from cpflow.scheduler.opening import check_output, open_run
 from cpflow.scheduler.profiles import Profile, ThreadsProfile
 from cpflow.scheduler.provenance import user
 from cpflow.scheduler.publication import publish, published, run_of
+from cpflow.scheduler.starting import check_installed
 from cpflow.scheduler.tally import RunSummary
 from cpflow.scheduler.task_errors import room_needed
 
@@ -119,6 +120,8 @@ def run_plan(
         If the workers of the profile are too small for the plan, or another process is at it.
     AccessError
         If the user may not write to the repository.
+    ConfigurationError
+        If the profile needs a package that is not installed.
     """
     if output is None and output_run is None:
         output = f"u/{user()}/{plan.graph.product}Gen"
@@ -129,6 +132,7 @@ def run_plan(
     if profile is None:
         profile = ThreadsProfile()
     if client is None:
+        check_installed(profile)
         check_workers(plan, profile)
     with ExitStack() as stack:
         stack.enter_context(room_needed(store.root))

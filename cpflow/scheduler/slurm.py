@@ -11,7 +11,7 @@ from typing import Any
 from cpflow.scheduler.numerics import ONE_THREAD
 from cpflow.scheduler.profiles import LOOPBACK, SlurmProfile
 from cpflow.scheduler.security import dask_security
-from cpflow.scheduler.starting import optional, started
+from cpflow.scheduler.starting import started
 from cpflow.scheduler.suspects import no_waiting
 
 # Seconds over which workers that end before their walltime do so, so that not all go at once.
@@ -23,8 +23,7 @@ _DEATH_TIMEOUT = 60
 @contextmanager
 def slurm_client(profile: SlurmProfile, memory: int | None) -> Iterator[Any]:
     """Yield a client of workers that are jobs; the scheduler is in this process."""
-    with optional("slurm", "dask-jobqueue"):
-        from dask_jobqueue import SLURMCluster
+    from dask_jobqueue import SLURMCluster
     from distributed import Client
 
     arguments = slurm_arguments(profile, profile.worker.memory or memory or 2**31)

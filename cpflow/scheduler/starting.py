@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 
 from cpflow.errors import ClusterLostError, ConfigurationError, CpflowError
+from cpflow.scheduler.profiles import GatewayProfile, KubernetesProfile, Profile, SlurmProfile
+
+# What is installed only where it is used: the extra, the package, and its module.
+_NEEDED: dict[type[Profile], tuple[str, str, str]] = {
+    SlurmProfile: ("slurm", "dask-jobqueue", "dask_jobqueue"),
+    KubernetesProfile: ("kubernetes", "dask-kubernetes", "dask_kubernetes.operator"),
+    GatewayProfile: ("gateway", "dask-gateway", "dask_gateway"),
+}
 
 
-@contextmanager
-def optional(extra: str, package: str) -> Iterator[None]:
-    """Say what to install where a package is imported that only some need."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            f"a cluster of kind {extra} needs {package}: {error}",
-            hint=f"pip install 'cpflow[{extra}]'",
-        ) from error
+def check_installed(profile: Profile) -> None:
+    """Refuse a profile whose package is not there, before anything runs.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is not installed, with what to install.
+    """
+    if type(profile) not in _NEEDED:
+        return
+    extra, package, module = _NEEDED[type(profile)]
+    with suppress(ModuleNotFoundError):
+        if find_spec(module) is not None:
+            return
+    raise ConfigurationError(
+        f"a cluster of kind {extra} needs {package}, which is not installed",
+        hint=f"pip install 'cpflow[{extra}]'",
+    )
 
 
 @contextmanager

@@ -28,6 +28,8 @@ REPOSITORIES = [
     ("init {a_file} --instrument latiss", 2, "is a file and not a cpflow repository"),
     ("init {a_file}/repo --instrument latiss", 2, "a part of that path is a file"),
     ("init {repo} --db sqlite:///other", 2, "leave --db out"),
+    ("init {here}/new --db nonsense", 2, "'nonsense' is not the URL of a database"),
+    ("init {here}/new --db oracle://me@host/x", 2, "no registry in 'oracle'"),
     ("init {here}/new --instrument {here}/not.yaml", 2, "cpflow instrument list"),
     ("--log-file {a_file}/log collections {repo}", 2, "--log-file {a_file}/log cannot be written"),
 ]
@@ -126,6 +128,7 @@ COLLECTIONS = [
 FILES = [
     ("compare {repo} u/me/biasGen -o new.xyz", 2, ".png .svg .pdf .html"),
     ("compare {repo} u/me/biasGen -o {here}/not/new.html", 2, "there is no directory"),
+    ("compare {repo} u/me/biasGen u/me/biasGen", 2, "is compared with itself"),
     ("compare {repo} u/me/biasGen --product dark", 6, "u/me/biasGen holds no dark"),
     (f'validity {{repo}} u/me/biasGen --exposures "{BIASES}" --plot v.xyz', 2, ".png .svg .pdf"),
     (
@@ -180,6 +183,21 @@ def test_a_mistake_is_named_with_what_to_type_instead(places, command, code, sai
 def test_a_damaged_configuration_is_no_missing_repository(root, text):
     (root / "cpflow.yaml").write_text(text)
     assert "cpflow.yaml is damaged" in cpflow("collections", root, code=2).stderr
+
+
+def test_a_repository_that_cannot_be_made_leaves_nothing(tmp_path):
+    nobody = "postgresql+psycopg://me@127.0.0.1:1/none"
+    cpflow("init", tmp_path / "repo", "--db", nobody, code=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_of_a_database_is_found_from_everywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cpflow("init", "repo", "--db", "sqlite:///registry.db")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert "no instrument yet" in cpflow("init", tmp_path / "repo").stdout
+    assert list(tmp_path.rglob("registry.db")) == [tmp_path / "registry.db"]
 
 
 def test_a_span_of_one_nanosecond_is_warned_of(root):

@@ -139,6 +139,16 @@ def test_too_small_workers_are_refused_with_what_fits(repo):
     assert worker_memory(repo.plan("bias", QUERY, band_rows=rows + 1), small) > needed - 2**20
 
 
+def test_a_package_that_is_not_installed_is_named_before_there_is_a_run(repo, monkeypatch):
+    monkeypatch.setitem(sys.modules, "dask_jobqueue", None)
+    names = set(repo.registry.collection_names())
+    run = ("run", "-b", repo.root, "-p", "bias", "-o", "u/test/slurm", "-d", QUERY)
+    done = cpflow(*run, "--cluster", "slurm", code=2)
+    assert "hint: pip install 'cpflow[slurm]'" in done.stderr
+    assert set(repo.registry.collection_names()) == names
+    assert not list((repo.root / ".staging").glob("*"))
+
+
 def test_workers_that_no_height_fits(repo):
     plan = repo.plan("bias", QUERY)
     profile = LocalProfile(worker=Worker(memory=100 * 2**20))
