@@ -99,7 +99,7 @@ def _profiles(root: Path | None) -> Iterator[Finding]:
 
 
 def _root(repo: str) -> Path:
-    from cpflow.repo.repository import read_config
+    from cpflow.repo.config import read_config
 
     read_config(Path(repo))
     return Path(repo).resolve()

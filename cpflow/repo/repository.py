@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,14 +11,22 @@ from cpflow.camera import Camera, Detector
 from cpflow.errors import NoDataError, UsageError
 from cpflow.exposure import Exposure, RawFile
 from cpflow.io.instrument import Instrument, detector_from_geometry, load_instrument
-from cpflow.permissions import denied, make_directory, share
+from cpflow.permissions import share
 from cpflow.products import DIMENSIONS, is_calibration
 from cpflow.registry import DataId, DatasetRef, DatasetType, Registry
 from cpflow.registry.engine import lasting_url
+from cpflow.repo.config import (
+    CONFIG,
+    SQLITE,
+    new_directory,
+    read_config,
+    registry_url,
+    write_config,
+)
 from cpflow.repo.exposures import Exposures
 from cpflow.repo.policy import KEY as POLICY
 from cpflow.repo.policy import check_policy, policy_in
-from cpflow.store import Store, write_text
+from cpflow.store import Store
 from cpflow.timespan import Timespan
 
 if TYPE_CHECKING:
@@ -28,81 +35,6 @@ if TYPE_CHECKING:
     from cpflow.repo.verdicts import Verdict
 
 logger = logging.getLogger(__name__)
-
-CONFIG = "cpflow.yaml"
-_SQLITE = "registry.sqlite"
-
-
-def read_config(root: Path) -> dict[str, Any]:
-    """Return the configuration of the repository in a directory.
-
-    Raises
-    ------
-    UsageError
-        If it holds none.
-    AccessError
-        If the user may not read it.
-    """
-    import yaml
-
-    try:
-        text = (root / CONFIG).read_text(encoding="utf-8")
-    except PermissionError as error:
-        raise denied(error) from error
-    except (OSError, ValueError) as error:
-        raise _no_repository(root) from error
-    try:
-        config = yaml.safe_load(text)
-    except yaml.YAMLError:
-        config = None
-    if not isinstance(config, dict):
-        raise UsageError(
-            f"{root / CONFIG} is damaged: it is not a mapping of keys to values",
-            hint="put it back from a backup; without a database of your own it holds two lines: "
-            "`registry: null` and `version: 1`",
-        )
-    return config
-
-
-def _no_repository(root: Path) -> UsageError:
-    """Say that a directory holds no repository, and which one does perhaps."""
-    shown = str(root) if len(str(root)) <= 200 else f"{str(root)[:197]}..."
-    hint = "make one: cpflow init REPO --instrument NAME"
-    with suppress(OSError, ValueError):
-        near = [root / "repo", *root.absolute().parents]
-        held = next((one for one in near if (one / CONFIG).is_file()), None)
-        if held is not None:
-            hint = f"{held} is one"
-        elif not root.exists():
-            hint = f"there is no {shown}; REPO comes first of the arguments; {hint}"
-    return UsageError(f"{shown} is not a cpflow repository", hint=hint)
-
-
-def registry_url(root: Path) -> str:
-    """Return where the registry of the repository in a directory is: a URL, or a file.
-
-    Raises
-    ------
-    UsageError
-        If it holds no repository.
-    """
-    return read_config(root).get("registry") or str(root.resolve() / _SQLITE)
-
-
-@contextmanager
-def _made(root: Path) -> Iterator[None]:
-    """Make a directory, which is taken away again if its registry cannot be made."""
-    existed = root.exists()
-    make_directory(root)
-    try:
-        yield
-    except BaseException:
-        for path in root.glob(f"{_SQLITE}*"):
-            path.unlink(missing_ok=True)
-        if not existed:
-            with suppress(OSError):
-                root.rmdir()
-        raise
 
 
 class Repository:
@@ -117,7 +49,7 @@ class Repository:
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root).resolve()
         self.config = read_config(Path(root))
-        self.registry = Registry.open(self.config.get("registry") or str(self.root / _SQLITE))
+        self.registry = Registry.open(self.config.get("registry") or str(self.root / SQLITE))
         self.store = Store(self.root)
         self._instruments: dict[str, Instrument] = {}
 
@@ -152,8 +84,6 @@ class Repository:
         InstrumentError
             If the instrument file is not sound.
         """
-        import yaml
-
         loaded = None if instrument is None else load_instrument(str(instrument))
         if policy is not None:
             check_policy(policy)
@@ -167,16 +97,16 @@ class Repository:
                     "repository",
                     hint="name a new directory",
                 )
-            with _made(path):
-                registry = Registry.create(db or str(path.resolve() / _SQLITE))
+            with new_directory(path):
+                registry = Registry.create(db or str(path.resolve() / SQLITE))
             if db is None:
                 # SQLite does not ask the umask.
-                share(path / _SQLITE)
+                share(path / SQLITE)
             for name, dimensions in DIMENSIONS.items():
                 registry.register_dataset_type(DatasetType(name, dimensions, is_calibration(name)))
             registry.close()
             # Written last: a directory is a repository once it has this file.
-            write_text(path / CONFIG, yaml.safe_dump({"version": 1, "registry": db}))
+            write_config(path, {"version": 1, "registry": db})
         repository = cls(path)
         if db is not None and repository.config.get("registry") != db:
             raise UsageError(
@@ -215,10 +145,8 @@ class Repository:
 
     def set_policy(self, name: str) -> None:
         """Change the policy of certification; kept in ``cpflow.yaml``."""
-        import yaml
-
         config = {**read_config(self.root), POLICY: check_policy(name)}
-        write_text(self.root / CONFIG, yaml.safe_dump(config))
+        write_config(self.root, config)
         self.config = config
 
     @property

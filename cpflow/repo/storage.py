@@ -20,7 +20,8 @@ from cpflow.findings import Finding, error, sound, warning
 from cpflow.permissions import is_shared, name_of_user, owned
 from cpflow.registry.check import network_file_system
 from cpflow.registry.engine import as_url
-from cpflow.repo.repository import Repository, registry_url
+from cpflow.repo.config import registry_url
+from cpflow.repo.repository import Repository
 from cpflow.repo.sharing import not_shared
 from cpflow.sizes import size_text
 from cpflow.store import LOGS, PRODUCTS, STAGING
