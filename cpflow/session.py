@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +12,11 @@ from cpflow.errors import UsageError
 from cpflow.exposure import Exposure
 from cpflow.graph import Layer, load_graph, load_layer, verifying_graph
 from cpflow.graph.config import flatten
+from cpflow.interactive import run_interactively
 from cpflow.plan import DEFAULT_TASK_MEMORY, Plan, make_plan
 from cpflow.products import VERIFIED, product_name
 from cpflow.repo import Repository
-from cpflow.scheduler import Profile, Run, load_profile, run_plan
+from cpflow.scheduler import Run
 from cpflow.timespan import Timespan, parse_date
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from cpflow.repo.curated import CuratedReport
     from cpflow.repo.ingest import IngestReport
     from cpflow.report.comparison import Comparison
-    from cpflow.report.product import Report
     from cpflow.report.validity import Validity
     from cpflow.report.verification import VerificationReport
 
@@ -109,7 +108,7 @@ class Repo(Repository):
             task_memory=task_memory,
             band_rows=band_rows,
             candidate=candidate,
-            runner=_run_interactively,
+            runner=run_interactively,
         )
 
     def certify(
@@ -412,75 +411,3 @@ def _names(names: str | Sequence[str]) -> tuple[str, ...]:
     if isinstance(names, str):
         return tuple(part.strip() for part in names.split(",") if part.strip())
     return tuple(names)
-
-
-@dataclass(frozen=True)
-class BuiltRun(Run):
-    """A run as a notebook holds it: with its log, and the report of its product."""
-
-    log: tuple[str, ...] = field(default=(), repr=False)
-
-    @property
-    def report(self) -> Report | VerificationReport:
-        """The report of the product; shown in a notebook, or ``report.save("bias.html")``.
-
-        That of a run that verified is about all its verifications.
-
-        Raises
-        ------
-        UsageError
-            If the run has several products.
-        """
-        from cpflow.report.product import Report
-        from cpflow.report.verification import verification_report
-
-        if any(ref.type.endswith("_verification") for ref in self.datasets):
-            return verification_report(self.plan.repository, self.name)
-        if len(self.datasets) != 1:
-            raise UsageError(f"the run has {len(self.datasets)} products, name one of them")
-        return Report(self.plan.repository, self.datasets[0])
-
-    def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td>{escape(str(ref))}</td><td>{escape(ref.checksum[:19])}</td></tr>"
-            for ref in self.datasets
-        )
-        return f"<p>{escape(repr(self))}</p><table>{rows}</table>"
-
-
-class _Lines(logging.Handler):
-    """Keeps the log lines of one run."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.INFO)
-        self.lines: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep one line; how far it has come is of no interest afterwards."""
-        if record.name == "cpflow.report.progress":
-            return
-        self.lines.append(f"{record.levelname}: {record.getMessage()}")
-
-
-def _run_interactively(
-    plan: Plan, client: Any = None, *, cluster: str | Profile | None = None, **options: Any
-) -> BuiltRun:
-    from cpflow.report.progress import progress_listener
-
-    if cluster is not None:
-        if client is not None or "profile" in options:
-            raise UsageError("name a client or a cluster, not both")
-        options["profile"] = load_profile(cluster, repo_root=plan.repository.root)
-    handler = _Lines()
-    package = logging.getLogger("cpflow")
-    level = package.level
-    package.addHandler(handler)
-    if package.getEffectiveLevel() > logging.INFO:
-        package.setLevel(logging.INFO)
-    try:
-        with progress_listener() as listener:
-            run = run_plan(plan, client=client, **{"listener": listener, **options})
-    finally:
-        package.removeHandler(handler)
-        package.setLevel(level)
-    return BuiltRun(**vars(run), log=tuple(handler.lines))
