@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 _HERE = Path(__file__).resolve().parent
+
+
+def pytest_configure(config):
+    """Where pytest runs in the background of a script, ctrl-C is ignored, by what it starts too."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -142,7 +142,7 @@ def test_what_workers_log_is_in_the_log_of_the_run(darks, cluster):
 
 def test_workers_in_this_process_log_once(darks):
     with (
-        LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=1, processes=False, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster) as client,
     ):
         run = darks.plan(
