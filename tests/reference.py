@@ -14,9 +14,15 @@ def clipped_mean(stack, good=None, k=3.0, passes=3):
     with np.errstate(all="ignore"):
         centre = np.full(x.shape[1:], np.nan)
         width = np.full(x.shape[1:], np.nan)
-        some = n > 0
-        q25, centre[some], q75 = np.nanpercentile(x[:, some], [25, 50, 75], axis=0)
-        width[some] = k * 0.741301109252802 * (q75 - q25)
+        # The one of numpy that knows NaN takes pixel after pixel: only those that have one.
+        whole = n == len(x)
+        for which, percentile in (
+            (whole, np.percentile),
+            ((n > 0) & ~whole, np.nanpercentile),
+        ):
+            if which.any():
+                q25, centre[which], q75 = percentile(x[:, which], [25, 50, 75], axis=0)
+                width[which] = k * 0.741301109252802 * (q75 - q25)
         for turn in range(passes):
             keep = np.abs(x - centre) <= width
             m = keep.sum(axis=0)
