@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from cpflow.kernels.column_medians import column_medians
+from cpflow.kernels.selection import quantiles
 from cpflow.kernels.statistics import ClippedStatistics, clipped_statistics
 
 # By how much the variance of a template, a clipped mean, may be wrong where its clipping has been
@@ -82,12 +84,18 @@ def pixel_statistics(
         n_clipped=clipped.n - clipped.used,
         mean=float(values.mean(dtype=np.float64)),
         stdev=float(values.std(dtype=np.float64, ddof=1)),
-        median=float(np.median(values)),
+        median=float(quantiles(values, None, (0.5,))[1][0]),
         clipped_mean=clipped.mean,
         clipped_stdev=clipped.stdev,
         minimum=float(values.min()),
         maximum=float(values.max()),
     )
+
+
+def standard_deviation(pixels: Pixels, good: Good) -> float:
+    """Return that of the good pixels that are finite, with n - 1; NaN for fewer than two."""
+    values = pixels[good & np.isfinite(pixels)]
+    return float(values.std(dtype=np.float64, ddof=1)) if values.size > 1 else math.nan
 
 
 def _clipped_by_stdev(
@@ -235,18 +243,16 @@ def deviant_column(pixels: Pixels, good: Good, noise: float) -> DeviantColumn:
     Medians, so that a cosmic ray is no column. Columns with less than half of their pixels good
     are left out.
     """
+    good = good & np.isfinite(pixels)
     count = good.sum(axis=0)
     enough = count * 2 >= pixels.shape[0]
     if enough.sum() < 3 or not noise > 0:
         return DeviantColumn(math.nan, math.nan, -1)
-    columns, count = pixels[:, enough], count[enough]
-    whole = bool(good.all())
-    values = columns if whole else np.where(good[:, enough], columns, np.float32(np.nan))
-    median = np.median if whole else np.nanmedian
-    medians = median(values, axis=0)
+    columns, known, count = pixels[:, enough], good[:, enough], count[enough]
+    medians = column_medians(columns, known)
     deviations = medians - np.median(medians)
     # A column that is dark in the flat that it was divided by is noisier than the others.
-    own = _MAD_TO_SIGMA * median(np.abs(values - medians), axis=0)
+    own = _MAD_TO_SIGMA * column_medians(np.abs(columns - medians.astype(np.float32)), known)
     errors = np.maximum(own, noise) * math.sqrt(math.pi / 2) / np.sqrt(count)
     worst = int(np.argmax(np.abs(deviations) / errors))
     index = int(np.flatnonzero(enough)[worst])

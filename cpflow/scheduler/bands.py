@@ -7,7 +7,6 @@ is written last, by a rename; a band without a record is not there.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import time
@@ -16,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from cpflow.errors import ProductError
+from cpflow.io.npz import read_arrays, written_arrays
 from cpflow.permissions import make_directory, permitted, share
 from cpflow.store import write_text
 
@@ -43,10 +42,8 @@ def write_band(
             return array.record
     target = Path(directory)
     make_directory(target)
-    buffer = io.BytesIO()
     named: dict[str, Any] = dict(zip(variables, arrays, strict=True))
-    np.savez(buffer, allow_pickle=False, **named)
-    content = buffer.getbuffer()
+    content = written_arrays(named)
     record = BandRecord(name, hashlib.sha256(content).hexdigest(), len(content), time.time())
     # Two workers may compute one band after a lost connection; both write the same bytes.
     temporary = target / f".{name}.{os.getpid()}.{time.monotonic_ns()}.tmp"
@@ -106,9 +103,8 @@ def read_band(directory: Path, name: str) -> dict[str, npt.NDArray[Any]]:
         If the file is damaged.
     """
     try:
-        with np.load(directory / f"{name}.npz", allow_pickle=False) as content:
-            return {key: content[key] for key in content.files}
-    except (OSError, ValueError, KeyError) as error:
+        return read_arrays(directory / f"{name}.npz")
+    except (OSError, ValueError) as error:
         raise ProductError(
             f"staged band {directory / name} cannot be read: {error}",
             hint="run the same command again: it is computed anew",

@@ -24,6 +24,7 @@ from cpflow.kernels.residuals import (
     deviant_column,
     pixel_statistics,
     project,
+    standard_deviation,
 )
 from cpflow.options import Options
 from cpflow.stack import Context, Frame, Planes, Stack
@@ -269,7 +270,7 @@ class MeasureResidual:
         clean = good
         if rays is not None:
             clean = good & ~rays[a]
-            without = pixel_statistics(pixels, clean).stdev
+            without = standard_deviation(pixels, clean)
         noise = found.clipped_stdev
         quiet = clean & (np.abs(pixels - found.median) <= options.clip * noise)
         corner = good[: options.corner, : options.corner]
