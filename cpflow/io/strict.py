@@ -23,4 +23,7 @@ class Strict(BaseModel):
                 meant = f"did you mean {near[0]!r}?" if near else "known: "
                 known = "" if near else ", ".join(cls.model_fields)
                 raise ValueError(f"there is no key {unknown[0]!r} here; {meant}{known}")
+        elif not isinstance(data, BaseModel):
+            keys = ", ".join(f"{key}: ..." for key in cls.model_fields)
+            raise ValueError(f"keys with values are wanted here, as {{{keys}}}")
         return data

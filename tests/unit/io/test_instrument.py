@@ -193,6 +193,11 @@ def test_a_detector_may_have_values_of_its_own(small):
         ("gain: 2.5", "gian: 2.5", r"types.T.amplifiers.1: there is no key 'gian'.*'gain'"),
         ("gain: 2.5", "gain: -1", r"types.T.amplifiers.1.gain: .*greater than 0"),
         ("gain: 2.5", "gain: .nan", r"types.T.amplifiers.1.gain"),
+        (
+            "gain: 2.5",
+            "imaging: yes",
+            r"types.T.amplifiers.1.imaging: keys with values are wanted here, as \{x0: ",
+        ),
         ("gain: 2.5", "flip: z", r"types.T.amplifiers.1.flip"),
         ("name: B, ", "", r"types.T.amplifiers.1 has no 'name'"),
         ("name: B", "name: A", "two amplifiers have the same name"),
