@@ -16,13 +16,18 @@ from cpflow.scheduler.suspects import no_waiting
 
 # Seconds over which workers that end before their walltime do so, so that not all go at once.
 _STAGGER = 30
+# Seconds between two looks whether workers have gone.
+_LOOK = 15.0
 # Seconds that a worker looks for its scheduler: it may start long after it was asked for.
 _DEATH_TIMEOUT = 60
 
 
 @contextmanager
 def slurm_client(profile: SlurmProfile, memory: int | None) -> Iterator[Any]:
-    """Yield a client of workers that are jobs; the scheduler is in this process."""
+    """Yield a client of workers that are jobs; the scheduler is in this process.
+
+    A worker that goes is replaced by a new job, so that a run may take longer than a walltime.
+    """
     from dask_jobqueue import SLURMCluster
     from distributed import Client
 
@@ -31,7 +36,26 @@ def slurm_client(profile: SlurmProfile, memory: int | None) -> Iterator[Any]:
         with no_waiting(), started("SLURM", "see whether `sinfo` and `squeue` answer here"):
             cluster = stack.enter_context(SLURMCluster(**arguments))
             client = stack.enter_context(Client(cluster, security=arguments["security"]))
-        yield client
+        with _replaced(cluster, profile.workers):
+            yield client
+
+
+@contextmanager
+def _replaced(cluster: Any, workers: int) -> Iterator[None]:
+    """Submit a job for each worker that has gone: at its walltime, or because its node failed."""
+    from tornado.ioloop import PeriodicCallback
+
+    again = PeriodicCallback(lambda: cluster.scale(workers), _LOOK * 1000)
+    cluster.loop.add_callback(again.start)
+    try:
+        yield
+    finally:
+        # Before the cluster takes its jobs back: what is taken back is not to be replaced.
+        cluster.sync(_stop, again)
+
+
+async def _stop(callback: Any) -> None:
+    callback.stop()
 
 
 def slurm_arguments(profile: SlurmProfile, memory: int) -> dict[str, Any]:

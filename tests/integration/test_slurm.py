@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import dask
 import psutil
 import pytest
 import yaml
@@ -287,6 +288,36 @@ def test_the_interactive_way(repo, profile, reference):
         ),
         "end of the workers' jobs",
     )
+
+
+def jobs_of_workers(*states):
+    return subprocess.run(
+        ["squeue", "--noheader", "--name=cpflow-worker", "--format=%i", *states],
+        capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+
+
+def test_a_worker_that_goes_is_replaced(repo, profile, reference, monkeypatch):
+    """The only worker's job ends in the middle, and nobody submits another by hand."""
+    monkeypatch.setattr("cpflow.scheduler.slurm._LOOK", 1.0)
+    jobs = set()
+
+    def listener(event):
+        if event.kind != "progress":
+            return
+        if not jobs:
+            (job,) = jobs_of_workers()
+            subprocess.run(["scancel", "--signal=KILL", "--full", job], check=True)
+        jobs.update(jobs_of_workers())
+
+    path = profile(workers=1, limits={"no_worker_timeout": 120})
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "1s"}):
+        run = repo.plan("bias", QUERY, band_rows=3).run(
+            output_run="u/test/replaced", cluster=str(path), listener=listener
+        )
+    assert len(jobs) == 2
+    assert content_hash(run.product) == reference
+    assert jobs_of_workers("--states=PENDING,RUNNING") == []
 
 
 def test_interactive_workers_with_tls(repo, profile, reference, tmp_path):
