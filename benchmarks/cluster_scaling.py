@@ -167,6 +167,8 @@ def main() -> None:
     parser.add_argument("--raws", type=Path, help="full-size LATISS raws, instead of simulating")
     parser.add_argument("--graphs", nargs="+", default=["bias", "dark"])
     options = parser.parse_args()
+    if options.directory is not None:
+        options.directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.directory) as directory:
         here = Path(directory)
         raws = options.raws or here / "raws"
