@@ -12,6 +12,7 @@ from dask._task_spec import DataNode
 from dask.delayed import Delayed
 
 from cpflow.plan import PlannedProduct, promise_key
+from cpflow.scheduler.deep_errors import sendable
 from cpflow.store import Staging
 
 
@@ -51,7 +52,10 @@ class Binding:
         names = {one: self._named(one) for one in bound}
         return Delayed(
             names[key],
-            {names[one]: node.substitute(names, key=names[one]) for one, node in bound.items()},
+            {
+                names[one]: sendable(node.substitute(names, key=names[one]))
+                for one, node in bound.items()
+            },
         )
 
     def _named(self, key: Any) -> Any:
