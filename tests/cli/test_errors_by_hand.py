@@ -186,6 +186,7 @@ def test_a_damaged_configuration_is_no_missing_repository(root, text):
 
 
 def test_a_repository_that_cannot_be_made_leaves_nothing(tmp_path):
+    pytest.importorskip("psycopg", reason="asks a server: pip install 'cpflow[postgresql]'")
     nobody = "postgresql+psycopg://me@127.0.0.1:1/none"
     cpflow("init", tmp_path / "repo", "--db", nobody, code=1)
     assert list(tmp_path.iterdir()) == []

@@ -178,6 +178,7 @@ def test_a_failure_names_its_exposure_everywhere(own_repo, own_biases):
 
 
 def test_a_performance_report(repo, cluster, tmp_path):
+    pytest.importorskip("bokeh", reason="draws the report: pip install 'cpflow[dashboard]'")
     page = tmp_path / "report.html"
     with Client(cluster) as client:
         repo.plan("bias", QUERY).run(client, output_run="u/test/reported", performance_report=page)
