@@ -119,10 +119,10 @@ class Users:
 def unreadable() -> Path | None:
     """Return the directory that keeps others from the files of cpflow, if one does."""
     here = Path(cpflow.__file__).resolve().parent
-    for directory in (here, *here.parents):
-        if directory.stat().st_mode & 0o005 != 0o005:
-            return directory
-    return None
+    # To pass through a directory it need not be readable.
+    needed = {here: 0o005, **dict.fromkeys(here.parents, 0o001)}
+    closed = (one for one, mode in needed.items() if one.stat().st_mode & mode != mode)
+    return next(closed, None)
 
 
 def _import_all() -> None:

@@ -26,20 +26,6 @@ _HEAD = re.compile(
 _LENGTH = {(1, 0): 2, (2, 0): 4, (3, 0): 4}
 
 
-def check_writable(array: npt.NDArray[Any]) -> None:
-    """Refuse an array that `read_arrays` would.
-
-    Raises
-    ------
-    TypeError
-        If it is one of objects, or of records.
-    """
-    if array.dtype.hasobject:
-        raise TypeError("an array of objects is no plain value")
-    if array.dtype.fields is not None:
-        raise TypeError("an array of records is no plain value: take one for each field")
-
-
 def written_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> memoryview:
     """Return the content of a file with arrays, which `numpy.load` reads, too.
 
@@ -49,7 +35,10 @@ def written_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> memoryview:
         If there is one of objects, or of records.
     """
     for array in arrays.values():
-        check_writable(array)
+        if array.dtype.hasobject:
+            raise TypeError("an array of objects is no plain value")
+        if array.dtype.fields is not None:
+            raise TypeError("an array of records is no plain value: take one for each field")
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
     return buffer.getbuffer()

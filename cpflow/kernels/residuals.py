@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from cpflow.kernels.column_medians import column_medians
-from cpflow.kernels.selection import quantiles
 from cpflow.kernels.statistics import ClippedStatistics, clipped_statistics
 
 # By how much the variance of a template, a clipped mean, may be wrong where its clipping has been
@@ -77,14 +76,14 @@ def pixel_statistics(
     clipped = clipped_statistics(values, clip=clip, iterations=iterations)
     if clipped.stdev == 0 and values.std() > 0:
         # Noise of less than a count: half of the pixels are equal, and quartiles tell nothing.
-        clipped = _clipped_by_stdev(values, clip, iterations)
+        clipped = _clipped_by_stdev(values, clip, iterations, clipped.median)
     return PixelStatistics(
         n=values.size,
         n_masked=pixels.size - values.size,
         n_clipped=clipped.n - clipped.used,
         mean=float(values.mean(dtype=np.float64)),
         stdev=float(values.std(dtype=np.float64, ddof=1)),
-        median=float(quantiles(values, None, (0.5,))[1][0]),
+        median=clipped.median,
         clipped_mean=clipped.mean,
         clipped_stdev=clipped.stdev,
         minimum=float(values.min()),
@@ -99,14 +98,15 @@ def standard_deviation(pixels: Pixels, good: Good) -> float:
 
 
 def _clipped_by_stdev(
-    values: npt.NDArray[np.float32], clip: float, iterations: int
+    values: npt.NDArray[np.float32], clip: float, iterations: int, median: float
 ) -> ClippedStatistics:
     """Clip by the standard deviation from the start."""
     kept = values.astype(np.float64)
     for _ in range(iterations):
         near = np.abs(values - kept.mean()) <= clip * kept.std(ddof=1)
         kept = values[near].astype(np.float64)
-    return ClippedStatistics(float(kept.mean()), float(kept.std(ddof=1)), values.size, kept.size)
+    mean, stdev = float(kept.mean()), float(kept.std(ddof=1))
+    return ClippedStatistics(mean, stdev, values.size, kept.size, median)
 
 
 @dataclass(frozen=True, slots=True)

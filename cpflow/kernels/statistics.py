@@ -36,12 +36,15 @@ class ClippedStatistics:
         Finite, unmasked values.
     used : int
         Those that the last pass kept.
+    median : float
+        Of all `n`.
     """
 
     mean: float
     stdev: float
     n: int
     used: int
+    median: float
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -145,7 +148,7 @@ def clipped_statistics(
         array = array.astype(np.float64, copy=False)
     n, (q25, q50, q75) = quantiles(array, good, (0.25, 0.5, 0.75))
     if n == 0:
-        return ClippedStatistics(np.nan, np.nan, 0, 0)
+        return ClippedStatistics(np.nan, np.nan, 0, 0, np.nan)
     flat = np.ascontiguousarray(array).reshape(-1)
     flags = (
         np.empty(0, np.bool_) if good is None else np.ascontiguousarray(good, np.bool_).reshape(-1)
@@ -160,11 +163,11 @@ def clipped_statistics(
         # Sums around one of the survivors: if all are equal, the mean is exactly theirs.
         origin = _first_kept(flat, flags, centre, width)
         if np.isnan(origin):
-            return ClippedStatistics(np.nan, np.nan, n, 0)
+            return ClippedStatistics(np.nan, np.nan, n, 0, float(q50))
         used, total, squares = _moments(flat, flags, centre, width, origin)
         mean = origin + total / used
         variance = max(squares - total * (total / used), 0.0) / (used - 1) if used > 1 else np.nan
-    return ClippedStatistics(float(mean), float(np.sqrt(variance)), n, int(used))
+    return ClippedStatistics(float(mean), float(np.sqrt(variance)), n, int(used), float(q50))
 
 
 def percentiles(

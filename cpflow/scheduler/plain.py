@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from cpflow.io.npz import check_writable, read_arrays, written_arrays
+from cpflow.io.npz import read_arrays, written_arrays
 from cpflow.permissions import make_directory, share
 
 _TREE = "tree"
@@ -77,7 +77,6 @@ def _down(value: Any, arrays: list[np.ndarray[Any, Any]]) -> Any:
     if type(value) in _PLAIN:
         return value
     if isinstance(value, np.ndarray):
-        check_writable(value)
         arrays.append(value)
         return ["array", len(arrays) - 1]
     if isinstance(value, np.generic):

@@ -50,12 +50,8 @@ def _replaced(cluster: Any, workers: int) -> Iterator[None]:
     try:
         yield
     finally:
-        # Before the cluster takes its jobs back: what is taken back is not to be replaced.
-        cluster.sync(_stop, again)
-
-
-async def _stop(callback: Any) -> None:
-    callback.stop()
+        # Queued before the cluster takes its jobs back: what is taken back is not to be replaced.
+        cluster.loop.add_callback(again.stop)
 
 
 def slurm_arguments(profile: SlurmProfile, memory: int) -> dict[str, Any]:

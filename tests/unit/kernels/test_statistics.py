@@ -39,6 +39,7 @@ def test_large_and_small_sets_follow_the_rule(size: int, dtype: type) -> None:
     values[rng.random(size) < 0.05] += 400
     values = values.astype(dtype)
     ours = clipped_statistics(values)
+    assert ours.median == np.median(values.astype(np.float64))
     mean, stdev, n, used = rule(values)
     assert (ours.n, ours.used) == (n, used)
     # Sums of up to 3e5 numbers in parts of 4096: n*2**-53 of the deviations, far below 1e-12.
@@ -70,6 +71,7 @@ def test_only_what_is_good_and_finite_counts() -> None:
     values[::7, ::5] = np.nan
     values[3, 3] = np.inf
     ours = clipped_statistics(values, good)
+    assert ours.median == np.median(values[good & np.isfinite(values)].astype(np.float64))
     mean, stdev, n, used = rule(values[good])
     assert (ours.n, ours.used) == (n, used)
     assert ours.mean == pytest.approx(mean, rel=1e-12)
